@@ -30,6 +30,21 @@ class EngineServices(Protocol):
     async def submit(self, parent: str, name: str, code: str, inputs: dict[str, Any], nonce: str) -> str:
         """Run code in a session that this one spawned; the cell's promise id, the same for the same nonce."""
 
+    async def send_message(self, call: CapabilityCall, target: str, message: bytes) -> None:
+        """Put a message into the mailbox of the actor `class/key`, once for a call."""
+
+    async def send_request(self, call: CapabilityCall, target: str, message: bytes, timeout_ms: int) -> str:
+        """The same, with a reply for the actor that asks; the request's id. BadArguments for who is no actor."""
+
+    async def cancel_request(self, call: CapabilityCall, request: str) -> None:
+        """Let no reply come to a request of the actor that asks. NotFound."""
+
+    async def publish(self, call: CapabilityCall, topic: str, message: bytes) -> int:
+        """Send to every actor that subscribed, once for a call; how many there are."""
+
+    async def subscribe(self, call: CapabilityCall, pattern: str, *, wanted: bool) -> None:
+        """Have the actor that asks subscribe to topics, or end that."""
+
     def notified(self, call: CapabilityCall, message: str, title: str | None) -> None:
         """Tell people who listen to this engine."""
 

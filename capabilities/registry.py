@@ -31,6 +31,7 @@ STANDARD = {
     "run_function": ("standard.run_function", "RunFunction"),
     "spawn_session": ("standard.run_function", "SpawnSession"),
     "process": ("standard.process", "Process"),
+    "messaging": ("standard.messaging", "Messaging"),
 }
 """Module and class by name."""
 

@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from capabilities.actors.errors import (
         ActorCycle as ActorCycle,
         ActorError as ActorError,
+        ActorNotFound as ActorNotFound,
+        ActorNotReady as ActorNotReady,
         ActorStopped as ActorStopped,
+        CodecError as CodecError,
         InvalidSupervision as InvalidSupervision,
         InvalidTopic as InvalidTopic,
+        JournalFull as JournalFull,
         MailboxFull as MailboxFull,
         MessagingError as MessagingError,
         RequestTimedOut as RequestTimedOut,
         StateMismatch as StateMismatch,
+        TooManyActors as TooManyActors,
         TreeIntegrityViolation as TreeIntegrityViolation,
+        UnknownCorrelation as UnknownCorrelation,
         UnknownMethod as UnknownMethod,
     )
     from capabilities.capability import (
@@ -149,6 +155,7 @@ if TYPE_CHECKING:
         open as open,
     )
     from durable.executions.handle import Execution as Execution
+    from durable.executions.stream_reader import StreamItem as StreamItem
     from durable.functions.child_methods import ChildExecution as ChildExecution
     from durable.functions.context import Context as Context, FunctionInfo as FunctionInfo
     from durable.functions.definition import (
@@ -159,7 +166,12 @@ if TYPE_CHECKING:
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
     from durable.functions.outside_methods import OutsidePromise as OutsidePromise
+    from durable.functions.replay.replay_check import ReplayCheck as ReplayCheck
     from durable.functions.step import cancelled as cancelled
+    from durable.functions.stream_methods import (
+        ItemStream as ItemStream,
+        stream as stream,
+    )
     from durable.prompts.inbox import OpenPrompt as OpenPrompt
     from durable.prompts.webhooks import Webhook as Webhook
     from durable.records.displays import Display as Display
@@ -169,6 +181,7 @@ if TYPE_CHECKING:
         Result as Result,
         RolledBack as RolledBack,
     )
+    from durable.queues.queue import Queue as Queue
     from durable.sandbox.component_registry import Component as Component
     from durable.sessions.calls.audit import AuditEntry as AuditEntry
     from durable.sessions.checkpoints.history import (
@@ -195,14 +208,20 @@ _HOME = {
     "capabilities.actors.errors": (
         "ActorCycle",
         "ActorError",
+        "ActorNotFound",
+        "ActorNotReady",
         "ActorStopped",
+        "CodecError",
         "InvalidSupervision",
         "InvalidTopic",
+        "JournalFull",
         "MailboxFull",
         "MessagingError",
         "RequestTimedOut",
         "StateMismatch",
+        "TooManyActors",
         "TreeIntegrityViolation",
+        "UnknownCorrelation",
         "UnknownMethod",
     ),
     "durable.actors.actor": ("actor",),
@@ -308,6 +327,7 @@ _HOME = {
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.engine.engine": ("Engine", "open"),
     "durable.executions.handle": ("Execution",),
+    "durable.executions.stream_reader": ("StreamItem",),
     "durable.core.events": ("Event", "Logged", "log_event"),
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
@@ -315,8 +335,11 @@ _HOME = {
     "durable.functions.definition": ("Function", "Retry", "function"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
+    "durable.functions.replay.replay_check": ("ReplayCheck",),
     "durable.functions.step": ("cancelled",),
+    "durable.functions.stream_methods": ("ItemStream", "stream"),
     "durable.prompts.inbox": ("OpenPrompt",),
+    "durable.queues.queue": ("Queue",),
     "durable.sandbox.component_registry": ("Component",),
     "durable.sessions.calls.audit": ("AuditEntry",),
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),

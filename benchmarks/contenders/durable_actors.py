@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from wasmtime import wat2wasm
 
 import durable
 from benchmarks.contenders.durable_functions import CONCURRENCY, one_step
@@ -32,6 +35,20 @@ class MemoryCounter:
     async def add(self, ctx: durable.ActorContext, amount: int) -> int:  # noqa: ARG002
         self.total += amount
         return self.total
+
+
+COMPONENT = """(component
+  (core module $code (global $total (mut i32) (i32.const 0))
+    (func (export "add") (param i32) (result i32)
+      (global.set $total (i32.add (global.get $total) (local.get 0))) (global.get $total)))
+  (core instance $i (instantiate $code)) (alias core export $i "add" (core func $add))
+  (func $lifted (param "amount" u32) (result u32) (canon lift (core func $add))) (export "add" (func $lifted)))"""
+MANIFEST = """component = { id = "counter" }
+resources.memory.max_bytes = 1048576
+resources.cpu = { max_fuel = 1000000, timeout_seconds = 5, quota_ms_per_s = 64000 }"""
+ComponentCounter = durable.component_actor("counter", mailbox=None)
+MemoryComponent = durable.component_actor("counter", name="MemoryComponent", durable=False, mailbox=None)
+AT_ONCE = 100
 
 
 def each(call: Callable[[], Any], size: int) -> list[float]:
@@ -82,6 +99,32 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
                 await counter.add(1)
             return [100 * size / (time.perf_counter() - started)]
 
+        async def component(size: int) -> list[float]:
+            counter, samples = engine.actor(ComponentCounter, "one"), []
+            for _ in range(size):
+                started = time.perf_counter()
+                await counter.invoke("add", 1)
+                samples.append(time.perf_counter() - started)
+            return samples
+
+        async def component_memory(size: int) -> list[float]:
+            counter = engine.actor(MemoryComponent, "one")
+            await engine.actors.start(MemoryComponent, "one")
+            started = time.perf_counter()
+            for _ in range(size):
+                await asyncio.gather(*(counter.invoke("add", 1) for _ in range(AT_ONCE)))
+            return [AT_ONCE * size / (time.perf_counter() - started)]
+
+        async def spawn(size: int) -> list[float]:
+            samples = []
+            for number in range(size):
+                started = time.perf_counter()
+                await engine.actors.start(MemoryComponent, f"s{number}")
+                samples.append(time.perf_counter() - started)
+                await engine.actors.stop(MemoryComponent, f"s{number}")
+                await engine.actors.restart(MemoryComponent, f"s{number}")
+            return samples
+
         async def route(size: int) -> list[float]:
             return each(lambda: router.send("a", None), size)
 
@@ -89,7 +132,9 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             return each(lambda: registry.lookup("a"), size)
 
         about = f"durable-exec {version('durable-exec')}, SQLite"
+        await engine.sandbox.add(MANIFEST, bytes(wat2wasm(COMPONENT)))
         turns = {"turn": turn, "execution": execution, "keys": keys, "memory": memory, "route": route, "lookup": lookup}
+        turns |= {"component": component, "component_memory": component_memory, "spawn": spawn}
         yield Ready(about, turns)
 
 

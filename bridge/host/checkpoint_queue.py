@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace
+
 from bridge.host.checkpoint_stream import CaptureStream, OnChunks
 from bridge.protocol.messages import Checkpoint, CheckpointAck, Message
 from durable.core.errors import CheckpointError, ProtocolError
@@ -181,7 +183,7 @@ class CheckpointQueue:
         if whole is not None or not message.final:
             return whole
         again = await self._again()
-        return message.model_copy(update={"data": again.data, "problem": again.problem})
+        return replace(message, data=again.data, problem=again.problem)
 
     async def asked(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint:
         """The checkpoint that the engine asked for, with its data; where the child failed, the worker's own capture."""
@@ -198,7 +200,7 @@ class CheckpointQueue:
         self._streams.add(stream)
         try:
             data = await stream.read(self._on_chunks, f"capture of {self._name}")
-            return message.model_copy(update={"data": data})
+            return replace(message, data=data)
         except CheckpointError as error:
             self._observer(BackgroundFailed(f"capture of session {self._name}", str(error)))
             self._acknowledge(message, str(error))

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from bridge.host.transport import Transport
 from bridge.protocol.messages import CHARS_MAX, Output, Stream
 from durable.core.errors import ProtocolError
@@ -80,10 +82,10 @@ class OutputOrder:
         ProtocolError for more than can be counted.
         """
         if not self.execution or message.execution_id != self.execution:
-            return message.model_copy(update={"execution_id": ""}) if message.execution_id else message
+            return replace(message, execution_id="") if message.execution_id else message
         if self.offset + message.chars > CHARS_MAX:
             raise ProtocolError(f"output that goes on to character {self.offset + message.chars}")
-        found = message.model_copy(update={"offset": self.offset})
+        found = replace(message, offset=self.offset)
         self.offset += message.chars
         return found
 

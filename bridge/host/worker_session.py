@@ -14,6 +14,8 @@ from time import monotonic
 from typing import Any, Protocol
 from weakref import proxy
 
+from msgspec.structs import replace
+
 from bridge.confine.cgroup import Cgroup
 from bridge.confine.confinement import Confinement
 from bridge.host.checkpoint_queue import Captures, CheckpointQueue, OnCheckpoint
@@ -89,13 +91,13 @@ class AskWorker(Protocol):
 async def restored(ask: AskWorker, asked: Restore, payload: bytes | MemoryFile) -> Restored:
     """The worker's reply, with a `problem` where it changed nothing."""
     if not isinstance(payload, MemoryFile):
-        reply = await ask(asked.model_copy(update={"data": payload}), Restored)
+        reply = await ask(replace(asked, data=payload), Restored)
     else:
-        asked = asked.model_copy(update={"memory": payload.size})
+        asked = replace(asked, memory=payload.size)
         reply = await ask(asked, Restored)
         if reply.ready:
-            reply = await ask(asked.model_copy(update={"attached": True}), Restored, attached=payload)
-    return reply.model_copy(update={"problem": PROBLEM}) if reply.ready else reply
+            reply = await ask(replace(asked, attached=True), Restored, attached=payload)
+    return replace(reply, problem=PROBLEM) if reply.ready else reply
 
 
 async def lent(ask: AskWorker, name: str, file: MemoryFile) -> str:
@@ -103,7 +105,7 @@ async def lent(ask: AskWorker, name: str, file: MemoryFile) -> str:
     asked = Lend(name=name, memory=file.size)
     reply = await ask(asked, Lent)
     if reply.ready:
-        reply = await ask(asked.model_copy(update={"attached": True}), Lent, attached=file)
+        reply = await ask(replace(asked, attached=True), Lent, attached=file)
     return PROBLEM if reply.ready else reply.problem
 
 
@@ -531,7 +533,7 @@ class WorkerSession:
         if current is None or message.execution_id != current.id:
             self._unasked(message)
             return
-        message = message.model_copy(update={"output_offset": self._printed.offset})
+        message = replace(message, output_offset=self._printed.offset)
         self._keeping.keep(message, self._message_bytes, self.pid)
 
     def _unasked(self, message: Checkpoint) -> None:

@@ -74,6 +74,7 @@ class WarmStarter(Protocol):
     """A maker of workers: the zygote."""
 
     def start(self) -> None: ...
+    def alive_until(self, boot_s: float) -> None: ...
     async def launch(self, session: str) -> WorkerProcess: ...
     async def close(self) -> None: ...
 
@@ -151,6 +152,14 @@ class WorkerPool:
         """Begin to warm up; does not wait."""
         self._warm.start()
         self._fill()
+
+    def alive_until(self, boot_s: float) -> None:
+        """Let every worker that a zygote forked end at this time unless a later one is told before (zygote.md, Z8).
+
+        boot_s: seconds of CLOCK_BOOTTIME. From any thread.
+        """
+        self._warm.alive_until(boot_s)
+        self._clean.alive_until(boot_s)
 
     async def launch(self, session: str) -> WorkerProcess:
         """A worker. Raises PoolExhausted, WorkerDied, EngineClosed."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from bridge.launch.launcher import ColdLauncher, WorkerProcess, spawn
+from bridge.launch.launcher import ColdLauncher, WorkerProcess
 from bridge.launch.zygote_process import PreloadFailed, ZygoteGone, ZygoteProcess
-from bridge.launch.zygote_protocol import PACKET_BYTES_MAX
+from bridge.launch.zygote_start import start_zygote, taken_ahead
 from durable.core.errors import EngineClosed, WorkerDied
 from durable.core.events import Observer, ZygoteEnded, log_event
 
@@ -44,6 +43,7 @@ class Zygote:
         self._environment: dict[str, str] = {}
         self._forking = asyncio.Semaphore(FORKS_MAX)
         self._closed = False
+        self._alive_until: float | None = None
 
     @property
     def pid(self) -> int:
@@ -54,6 +54,16 @@ class Zygote:
         """Let it warm up; does not wait, and does nothing when there is one. Call it on the engine's loop."""
         with suppress(OSError):  # a launch says so, or starts cold
             self._current()
+
+    def alive_until(self, boot_s: float) -> None:
+        """Let every worker end at this time (seconds of CLOCK_BOOTTIME) unless a later one is told before.
+
+        From any thread. It holds while this process stands still, and for a zygote that is started later.
+        """
+        self._alive_until = boot_s
+        for process in (*self._retired, self._process):
+            if process is not None:
+                process.alive_until(boot_s)
 
     async def launch(self, session: str) -> WorkerProcess:
         """A worker, forked; cold where no zygote can be had. Raises WorkerDied, EngineClosed."""
@@ -99,26 +109,18 @@ class Zygote:
         self._process = None
 
     def _spawn(self) -> ZygoteProcess:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        started = taken_ahead(self._preload, self._python)
+        if started is None:
+            started = start_zygote(self._preload, self._seen(), self._python)
+        self._environment = started.environment
         try:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * PACKET_BYTES_MAX)
-            ours.setblocking(False)
-            self._environment = dict(self._seen())
-            pid = spawn(
-                "bridge.worker.zygote_main",
-                [theirs.fileno(), os.getpid(), *self._preload],
-                python=self._python,
-                environment=self._environment,
-                replace={1: 2},  # what a preloaded module prints is no data of the engine's
-                keep=(theirs.fileno(),),
-            )
-            return ZygoteProcess(pid, ours, partial(self._ended, pid))
+            process = ZygoteProcess(started.pid, started.control, partial(self._ended, started.pid))
+            if self._alive_until is not None:
+                process.alive_until(self._alive_until)
+            return process
         except OSError:
-            ours.close()
+            started.control.close()
             raise
-        finally:
-            theirs.close()
 
     def _ended(self, pid: int, how: str) -> None:
         self._retired = [process for process in self._retired if not process.gone.is_set()]

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,17 @@ from itertools import count
 import msgspec
 
 from bridge.launch.launcher import Ends, WorkerProcess, describe_end, reap_child
-from bridge.launch.zygote_protocol import Fork, Forked, Reap, Reaped, Warm, decode_from_zygote, encode, receive
+from bridge.launch.zygote_protocol import (
+    AliveUntil,
+    Fork,
+    Forked,
+    Reap,
+    Reaped,
+    Warm,
+    decode_from_zygote,
+    encode,
+    receive,
+)
 
 FORK_S = 10.0
 """A zygote that has not forked by then is stuck."""
@@ -41,6 +52,8 @@ class ZygoteProcess:
         self.pid = pid
         self._pidfd = os.pidfd_open(pid)
         self._control = control
+        self._closing_control = threading.Lock()
+        """Its number may be another file's once it is closed, and `alive_until` comes from a thread."""
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._warm: asyncio.Future[str] = self._loop.create_future()
@@ -96,6 +109,11 @@ class ZygoteProcess:
         except ZygoteGone:
             if self._reaps.pop(pid, None) is not None:
                 then(ENDED_WITH_ZYGOTE)
+
+    def alive_until(self, boot_s: float) -> None:
+        """Tell it when its workers must have ended unless it hears of a later time. From any thread."""
+        with self._closing_control, suppress(OSError):  # it is going, or reads nothing: a launch finds out
+            socket.send_fds(self._control, [encode(AliveUntil(boot_s))], [])
 
     def kill(self) -> None:
         """End the zygote at once, and with it its workers."""
@@ -185,7 +203,8 @@ class ZygoteProcess:
             self._loop.remove_reader(fd)
         how = reap_child(self._pidfd)
         os.close(self._pidfd)
-        self._control.close()
+        with self._closing_control:
+            self._control.close()
         waiters: list[asyncio.Future[str] | asyncio.Future[tuple[Forked, int]]] = [self._warm, *self._forks.values()]
         for waiter in waiters:
             if not waiter.done():

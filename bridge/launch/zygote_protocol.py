@@ -28,6 +28,12 @@ class Fork(msgspec.Struct, frozen=True, tag="fork"):
     environment: dict[str, str | None]
 
 
+class AliveUntil(msgspec.Struct, frozen=True, tag="alive_until"):
+    """Other engines may take the sessions over at `boot_s` (seconds of CLOCK_BOOTTIME): no worker may live then."""
+
+    boot_s: float
+
+
 class Forked(msgspec.Struct, frozen=True, tag="forked"):
     """The worker of that `Fork`, its pidfd beside it; or the problem. `start_time` as in `WorkerProcess`."""
 
@@ -51,11 +57,11 @@ class Reaped(msgspec.Struct, frozen=True, tag="reaped"):
     status: int = 0
 
 
-type ToZygote = Fork | Reap
+type ToZygote = Fork | Reap | AliveUntil
 type FromZygote = Warm | Forked | Reaped
 
 encode = msgspec.msgpack.Encoder().encode
-decode_to_zygote = msgspec.msgpack.Decoder(Fork | Reap).decode
+decode_to_zygote = msgspec.msgpack.Decoder(Fork | Reap | AliveUntil).decode
 decode_from_zygote = msgspec.msgpack.Decoder(Warm | Forked | Reaped).decode
 
 

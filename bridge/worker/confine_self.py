@@ -6,8 +6,8 @@ import os
 import sys
 
 import checkpoint
+from bridge.protocol.messages import Wire
 from bridge.worker.io.channel import Channel
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.parent_death import die_with
 
 EXIT_NOT_HELD = 78

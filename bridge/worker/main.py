@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import checkpoint  # pins the package before the user's directory is on sys.path
+from bridge.protocol.messages import Wire
 from bridge.worker import import_hooks
 from bridge.worker.calls.calls import Calls, before_threads
 from bridge.worker.calls.capability_functions import granted, granted_function
@@ -25,7 +26,6 @@ from bridge.worker.calls.granted_functions import grant
 from bridge.worker.confine_self import hold, inherited_descriptors
 from bridge.worker.io.channel import Channel, take
 from bridge.worker.io.display import Displays, plain_text
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.io.output_streams import OutputPort, Pipe
 from bridge.worker.io.stdio import install
 from bridge.worker.namespace import sources

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import gc
 import importlib
+import math
 import os
 import select
 import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from contextlib import suppress
 
@@ -56,6 +58,7 @@ class ZygoteServer:
         self._control = control
         self._engine = engine
         self._workers: set[int] = set()
+        self._alive_until = math.inf
 
     def run(self) -> Born:
         """Serve. Returns in forked children only."""
@@ -63,9 +66,13 @@ class ZygoteServer:
         poll.register(self._control, select.POLLIN)
         poll.register(self._engine, select.POLLIN)
         while True:
-            ready = [fd for fd, _ in poll.poll()]
+            left_s = self._alive_until - time.clock_gettime(time.CLOCK_BOOTTIME)
+            ready = [fd for fd, _ in poll.poll(None if left_s == math.inf else max(0.0, left_s) * 1000)]
             if self._engine in ready:
                 self._end()
+            if not ready:  # in time, and the engine has said nothing later
+                self._end_workers()
+                continue
             data, descriptors = receive(self._control, DESCRIPTORS_FORK)
             if not data:
                 self._end()
@@ -74,8 +81,10 @@ class ZygoteServer:
                 born = self._fork(request, descriptors)
                 if born is not None:
                     return born
-            else:
+            elif isinstance(request, Reap):
                 self._reap(request)
+            else:
+                self._alive_until = request.boot_s
 
     def _fork(self, request: Fork, descriptors: list[int]) -> Born | None:
         zygote_pid = os.getpid()
@@ -111,13 +120,18 @@ class ZygoteServer:
             self._end()
 
     def _end(self) -> None:
-        """End the zygote with its workers. None was reaped: their numbers are still their own."""
+        """End the zygote with its workers."""
+        self._end_workers()
+        os._exit(0)
+
+    def _end_workers(self) -> None:
+        """The engine stands still, or has gone. No worker was reaped: their numbers are still their own."""
+        self._alive_until = math.inf
         for pid in self._workers:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)  # it may not have its group yet
-        os._exit(0)
 
 
 def fork() -> int:

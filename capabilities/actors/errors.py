@@ -191,6 +191,44 @@ class ActorStopped(ActorError):
         self.why = why
 
 
+class JournalFull(ActorError):
+    """A component that never saved its state has had too many messages to be made again from them."""
+
+    code = "JOURNAL_FULL"
+
+    def __init__(self, actor: str, most: int) -> None:
+        super().__init__(
+            f"{actor} has taken {most} messages since it saved its state last, and no more are kept to make its "
+            "instance again: let the component call `save` of durable:host/state, or begin anew with "
+            "`durable actor restart --reset`"
+        )
+        self.actor = actor
+        self.most = most
+
+
+class ActorNotFound(ActorError, LookupError):
+    """No actor of that name, and no class that could bring it into being."""
+
+    code = "ACTOR_NOT_FOUND"
+
+    def __init__(self, actor: str) -> None:
+        super().__init__(
+            f"there is no actor {actor}, and its class is not known here: import the module that defines the class, or "
+            "look at the name"
+        )
+        self.actor = actor
+
+
+class TooManyActors(ActorError):
+    """As many actors as there may be are in memory."""
+
+    code = "TOO_MANY_ACTORS"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} actors are in memory, and no more may be: stop one, or raise `actors_max`")
+        self.most = most
+
+
 class UnknownMethod(ActorError, AttributeError):
     """The actor's class has no such method that takes messages."""
 

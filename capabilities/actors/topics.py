@@ -47,6 +47,17 @@ def matches(pattern: str, topic: str) -> bool:
     return len(words) == len(wanted) and all(one in (ONE, word) for one, word in zip(wanted, words, strict=True))
 
 
+def covers(rule: str, pattern: str) -> bool:
+    """Whether every topic of a pattern, or a topic itself, is one of a rule's."""
+    wanted, given = pattern_words(rule), pattern_words(pattern)
+    for place, word in enumerate(wanted):
+        if word == REST:
+            return True
+        if place >= len(given) or given[place] == REST or word not in (ONE, given[place]):
+            return False
+    return len(wanted) == len(given)
+
+
 class _Node[T]:
     __slots__ = ("here", "inner", "rest")
 

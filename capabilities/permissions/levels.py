@@ -7,7 +7,17 @@ from typing import Literal, NamedTuple
 from capabilities.permissions.manifest import Level
 
 type Domain = Literal[
-    "filesystem", "network", "storage", "environment", "process", "database", "function", "session", "message"
+    "filesystem",
+    "network",
+    "storage",
+    "environment",
+    "process",
+    "database",
+    "function",
+    "session",
+    "message",
+    "actor",
+    "topic",
 ]
 
 
@@ -57,5 +67,6 @@ TOUCHES: dict[str, tuple[Domain, str]] = {
     "process": ("process", "run"),
     "query": ("database", "read"),
     "run_function": ("function", "start"),
+    "messaging": ("actor", ""),
 }
 """The resources of a grant `name:resource`; an empty action is any of its domain."""

@@ -17,6 +17,7 @@ from pydantic import (
     field_validator,
 )
 
+from capabilities.actors.topics import pattern_words
 from capabilities.permissions.globs import check_glob
 from capabilities.permissions.hosts import check_host, check_network
 from durable.core.errors import BadArguments
@@ -31,7 +32,14 @@ type Port = Annotated[int, Field(ge=1, le=65_535)]
 type Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 type Namespace = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 type Database = Annotated[str, AfterValidator(check_database)]
+type Topics = Annotated[str, AfterValidator(check_topics)]
 type Method = Annotated[str, Field(pattern=r"^[A-Z]{1,20}$")]
+
+
+def check_topics(pattern: str) -> str:
+    """Return a pattern of topics. ValueError says what is wrong with it."""
+    pattern_words(pattern)
+    return pattern
 
 
 def check_database(target: str) -> str:
@@ -143,6 +151,14 @@ class Functions(ManifestTable):
     start: tuple[Name, ...] = ()
 
 
+class MessagingTable(ManifestTable):
+    """Actors that code may send to, patterns of `class/key`; topics that it may publish on, and subscribe to."""
+
+    send: tuple[Name, ...] = ()
+    publish: tuple[Topics, ...] = ()
+    subscribe: tuple[Topics, ...] = ()
+
+
 class QuotasTable(ManifestTable):
     """A74; per second, as a bucket that holds one second's worth."""
 
@@ -169,6 +185,7 @@ class Manifest(ManifestTable):
     process: ProcessTable = ProcessTable()
     query: QueryTable = QueryTable()
     functions: Functions = Functions()
+    messaging: MessagingTable = MessagingTable()
     quotas: QuotasTable = QuotasTable()
     rates: dict[Name, Annotated[float, Field(gt=0)]] = {}
     """Calls per second by capability, below that of all together."""

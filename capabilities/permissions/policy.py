@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
+from capabilities.actors.topics import covers
 from capabilities.permissions.globs import matches
 from capabilities.permissions.grants import (
     Grant,
@@ -222,6 +223,11 @@ class Policy:
                 return resource.name in manifest.query.databases
             case "function":
                 return any(name_matches(each, resource.name) for each in manifest.functions.start)
+            case "actor":
+                return any(name_matches(each, resource.name) for each in manifest.messaging.send)
+            case "topic":
+                rules = manifest.messaging.publish if resource.action == "publish" else manifest.messaging.subscribe
+                return any(covers(each, resource.name) for each in rules)
             case "session" | "message":
                 return True
 

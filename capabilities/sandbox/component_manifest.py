@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from capabilities.permissions.manifest import Manifest, read_manifest
+from capabilities.permissions.manifest import Manifest, MessagingTable, read_manifest
 from capabilities.permissions.policy import Policy
 from capabilities.sandbox.errors import InvalidConfiguration, MissingCpuConfig, MissingMemoryConfig
 from capabilities.sandbox.limits import KIB, MIB, SandboxLimits
@@ -149,5 +149,6 @@ def _granted(manifest: Manifest) -> list[str]:
         "process": bool(manifest.process.programs),
         "query": bool(manifest.query.databases),
         "run_function": bool(manifest.functions.start),
+        "messaging": manifest.messaging != MessagingTable(),
     }
     return [name for name, allowed in tables.items() if allowed]

@@ -39,6 +39,11 @@ class Together:
         self._cpu = Bucket(quotas.cpu_ms_per_s, clock())
         self._turns = Turns()
 
+    @property
+    def used(self) -> int:
+        """Bytes that the executions under way have taken."""
+        return self._turns.used
+
     def pace(self, cpu_s: float) -> float:
         """So much CPU time was used; the seconds that its user has to wait for it."""
         with self._lock:

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
@@ -14,6 +14,11 @@ from yarl import URL
 from capabilities.permissions.hosts import address_allowed, is_plain, normal_host
 from capabilities.permissions.levels import Resource
 from durable.core.errors import BadArguments, Denied
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
+else:
+    AbstractResolver = object  # aiohttp asks for its methods only, and is imported when something is reached
 
 type Lookup = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host, as DNS has them now."""
@@ -50,7 +55,7 @@ def resource_of(url: URL, action: str) -> Resource:
     return Resource("network", action, endpoint_of(url))
 
 
-class PinnedResolver(aiohttp.abc.AbstractResolver):
+class PinnedResolver(AbstractResolver):
     """Resolves once, refuses what is private and not granted, and hands over exactly what it checked."""
 
     def __init__(self, lookup: Lookup, private: tuple[str, ...], *, unchecked: bool = False) -> None:

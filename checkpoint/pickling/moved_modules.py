@@ -27,7 +27,7 @@ MOVED = {
     "bridge.worker.functions": "bridge.worker.calls.capability_functions",
     "bridge.worker.gate": "bridge.worker.run.sigint_gate",
     "bridge.worker.held": "bridge.worker.confine_self",
-    "bridge.worker.inbound": "bridge.worker.io.inbound_messages",
+    "bridge.worker.inbound": "bridge.protocol.messages",
     "bridge.worker.io.output": "bridge.worker.io.output_streams",
     "bridge.worker.lending": "bridge.worker.io.channel",
     "bridge.worker.live_namespace": "bridge.worker.namespace.access",

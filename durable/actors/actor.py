@@ -7,6 +7,7 @@ from typing import Any, overload
 
 from capabilities.actors.mailbox import CAPACITY_MAX_DEFAULT
 from durable.actors.actor_class import DESCRIBED, ActorClass
+from durable.actors.local_actors import LOCAL_CLASSES
 from durable.actors.names import PREFIX
 from durable.actors.supervise import Supervise
 from durable.actors.turn import TurnCompanion
@@ -75,5 +76,7 @@ def _described(
     described = ActorClass(cls, name=name, version=version, supervise=supervise, mailbox=mailbox, durable=durable)
     if durable:
         _serve(described)
+    else:
+        LOCAL_CLASSES[described.kind] = described
     setattr(cls, DESCRIBED, described)
     return cls

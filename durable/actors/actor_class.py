@@ -17,7 +17,7 @@ from durable.actors.supervise import Supervise
 from durable.core.errors import BadArguments, NotEncodable
 from durable.records.values import encode, encode_arguments, from_json, hints_of, shaped_call
 
-_HOOKS = ("on_start", "migrate")
+_HOOKS = ("on_start", "on_stop", "migrate")
 """Methods that are not for messages: they are called when the actor comes into being, and for an older state."""
 
 READ_MARK = "__durable_read__"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from capabilities.actors.errors import InvalidSupervision, TreeIntegrityViolation
 from capabilities.actors.supervision import Strategy
-from capabilities.sandbox.wasm.wit_values import plain
 from durable.actors.actor_class import class_of
+from durable.actors.component_messages import ComponentMessage, take_message
 from durable.actors.names import kind_and_key, shown
+from durable.actors.supervise import unsupervised
 from durable.core.errors import BadArguments
 from durable.functions import sandbox_step
 from durable.functions.context import Context
@@ -34,14 +34,22 @@ class ActorContext(Context):
     """The actor that sent the message, "" for anybody else."""
     chain: list[str]
     """The actors that wait for this turn, and this one."""
+    journal_entry: str | None
+    """What is added to the journal of an actor that is a component, with the end of this turn."""
+    forgets_journal: bool
+    """Whether its state was saved, and the journal is not needed any more."""
     _parent: str | None
+    _supervises: bool
 
     @classmethod
-    def of(cls, context: Context, name: str, parent: str | None, sender: str, chain: list[str]) -> Self:
+    def of(
+        cls, context: Context, name: str, parent: str | None, sender: str, chain: list[str], *, supervises: bool
+    ) -> Self:
         """The same context, for a turn of the actor `name`."""
         own = cls.__new__(cls)
         own.__dict__.update(context.__dict__)
         own.name, own.key, own.sender, own.chain, own._parent = name, kind_and_key(name)[1], sender, chain, parent
+        own._supervises = supervises
         return own
 
     @property
@@ -63,28 +71,27 @@ class ActorContext(Context):
         """Another actor: its requests are waited for, `tell` sends and goes on. ActorCycle where it waits for this."""
         return self.actors.inside(self, cls, key, self.chain)
 
-    def call_instance(
-        self, component: str, function: str, args: tuple[Any, ...], kept: dict[str, str] | None
-    ) -> Awaitable[tuple[Any, dict[str, str]]]:
-        """Call an export of the instance that this actor is: its value, and what `kept` is next."""
-        made = OperationKey("component", f"{component}.{function}", digest(component, function, args))
-        cells, instance = self._cells, self.name
-        before = None if kept is None else (kept["execution"], base64.b64decode(kept["state"]))
+    def call_component(
+        self, component: str, config: bytes, kind: str, args: list[Any], memory: dict[str, Any]
+    ) -> Awaitable[dict[str, Any]]:
+        """Give a message to the instance that this actor is: its `value` or `err`, and what its memory is next.
+
+        memory: `kept`, `saved` and `last` of the actor. What is next is one of `kept`, `saved`, or `entry` with
+        `execution`; `dropped` says why nothing was called.
+        """
+        what = f"{component}.{args[0] if kind == 'invoke' else kind}"
+        made = OperationKey("component", what, digest(component, kind, args))
+        message = ComponentMessage(component, self.name, config, kind, args, memory)
+        cells, actors = self._cells, self.actors
 
         async def perform(execution: str) -> Any:
-            await cells.sandbox.added(component)
-            found, state = await cells.sandbox.call_instance(
-                component, function, *args, execution=execution, instance=instance, kept=before
-            )
-            written = {"execution": execution, "state": base64.b64encode(state).decode()}
-            return to_json([plain(found.value), written], f"the value and the state of {component}.{function}")
+            return to_json(await take_message(cells.sandbox, actors, message, execution), f"what {what} came to")
 
-        performing = sandbox_step.performing(self._pass, perform, self._ends)
-        return self._begin(made, performing, lambda value: (value[0], value[1]))
+        return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), lambda value: value)
 
     # -- topics, times -----------------------------------------------------------------------------------------------
 
-    def publish(self, topic: str, *args: Any) -> Awaitable[int]:
+    def publish(self, topic: str, *args: Any) -> Awaitable[int]:  # type: ignore[override]  # of actors it is a topic
         """Send to every actor that subscribed to the topic, once; how many there are. InvalidTopic."""
         actors, sender = self.actors, self.name
 
@@ -135,9 +142,12 @@ class ActorContext(Context):
     async def spawn(self, cls: type, key: str) -> ActorReference:
         """An actor under this one: when it gives up and escalates, this one's supervision decides.
 
-        TreeIntegrityViolation where it is under another one, or this one is under it.
+        InvalidSupervision where this one's class says nothing of supervision (A37). TreeIntegrityViolation where the
+        other is under another one, or this one is under it.
         """
         described = class_of(cls)
+        if not self._supervises:
+            raise InvalidSupervision(unsupervised(shown(self.name)))
         if not described.durable:
             raise InvalidSupervision(f"{described.kind} is durable=False: it cannot be under an actor that is durable")
         actors, parent = self.actors, self.name

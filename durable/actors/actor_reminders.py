@@ -19,16 +19,17 @@ async def actor_reminder(
     actors: Any = ctx._cells.actors
     own = ctx.id
 
-    async def send(number: int) -> None:
-        await actors.send_reminder(actor, method, args, f"{own} {number}")
+    async def send(number: int) -> bool:
+        sent: bool = await actors.send_reminder(actor, method, args, f"{own} {number}")
+        return sent
 
     async def go_on() -> None:
         await actors.begin_reminder(actor, name, method, args, again, again, f"{own} next")
 
     await ctx.sleep(first)
     for number in range(1, REMINDER_TURNS_MAX + 1):
-        await ctx.run(send, number)
-        if again is None:
+        there = await ctx.run(send, number)
+        if again is None or there is False:  # the actor was deleted
             return
         if number < REMINDER_TURNS_MAX:
             await ctx.sleep(again)

@@ -8,31 +8,64 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
+from uuid import uuid4
 
+from capabilities.actors.actor_limits import ActorLimits
 from capabilities.actors.actor_registry import ActorRegistry
-from capabilities.actors.errors import ActorCycle, ActorStopped, RequestTimedOut, TreeIntegrityViolation
+from capabilities.actors.errors import (
+    ActorCycle,
+    ActorNotFound,
+    ActorStopped,
+    InvalidSupervision,
+    MessagingError,
+    RequestTimedOut,
+    TooManyActors,
+    TreeIntegrityViolation,
+    UnknownCorrelation,
+)
 from capabilities.actors.mailbox import FullMailbox, Mailbox
 from capabilities.actors.restart_history import Allowed, RestartWindow
 from capabilities.actors.router import Address, Router
 from capabilities.actors.states import ActorEvent, ActorState, ChildState, step_actor
 from capabilities.actors.supervision import ChildSpec, Strategy, Supervisor
+from capabilities.actors.topics import Subscriptions
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
-from durable.actors.names import actor_name, shown
+from durable.actors.actor_requests import failure_of, reply_data
+from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
-from durable.actors.supervise import Supervise
+from durable.actors.supervise import Supervise, unsupervised
 from durable.core.errors import BadArguments
 from durable.functions.definition import seconds
+from durable.records.values import encode
+
+log = logging.getLogger("durable.actors")
+
+LOCAL_CLASSES: dict[str, ActorClass] = {}
+"""Classes with durable=False by their names, the newest of each."""
 
 _chain: ContextVar[tuple[str, ...]] = ContextVar("durable_local_actors", default=())
 """The actors that wait for the turn that runs now, and its own."""
 
 type LocalMessage = tuple[ActorMethod, tuple[Any, ...], dict[str, Any], asyncio.Future[Any] | None, tuple[str, ...]]
+
+
+type Note = Callable[[str, str, str], None]
+"""Told what happened to which actor, and why."""
+
+
+class Services(Protocol):
+    """The engine, as far as actors in memory need it."""
+
+    @property
+    def sandbox(self) -> Any: ...
 
 
 class LocalContext:
@@ -50,6 +83,13 @@ class LocalContext:
         if inspect.iscoroutinefunction(fn):
             return await fn(*args, **kwargs)
         return await asyncio.to_thread(fn, *args, **kwargs)
+
+    @property
+    def sandbox(self) -> Any:
+        """The engine's sandbox."""
+        engine = self._actor.house._engine
+        assert engine is not None, "actors that are components belong to an engine"
+        return engine.sandbox
 
     async def sleep(self, duration: float | timedelta) -> None:
         """Sleep; the actor takes no other message meanwhile."""
@@ -100,10 +140,14 @@ class LocalActor:
                 await self._turn(self._mailbox.take())
         finally:
             self._task = None
+            if self._mailbox.closed:  # it was stopped meanwhile
+                self._drop_object()
 
     async def _turn(self, message: LocalMessage) -> None:
         method, args, kwargs, reply, chain = message
         context = LocalContext(self, chain)
+        if self.house.limits.metrics:
+            self.house.note("message", self, method.name)
         _chain.set((*chain, self.name))
         while True:
             try:
@@ -126,12 +170,30 @@ class LocalActor:
 
     async def _instance(self, context: LocalContext) -> Any:
         if self._object is None:
-            self._object = self.described.instance(shown(self.name), None, self.described.version)
-            if hasattr(self._object, "on_start"):
-                await self._object.on_start(context)
+            if self.state is ActorState.FAILED:  # its start raised, and nobody supervises it
+                self.state = step_actor(self.state, ActorEvent.RESTART)
+            made = self.described.instance(shown(self.name), None, self.described.version)
+            if hasattr(made, "on_start"):
+                await self._started(made, context)
+            self._object = made
             if self.state is ActorState.STARTING:
                 self.state = step_actor(self.state, ActorEvent.BEGIN)
+            self.house.note("child_started", self)
         return self._object
+
+    async def _started(self, made: Any, context: LocalContext) -> None:
+        """An actor whose start raises, or takes too long, does not start (A52, A53). RequestTimedOut."""
+        limit_s = self.house.limits.spawn_timeout_s
+        try:
+            async with asyncio.timeout(limit_s) as timer:
+                await made.on_start(context)
+        except BaseException as error:
+            if self.state is ActorState.STARTING:
+                self.state = step_actor(self.state, ActorEvent.FAIL)
+            self.house.let_go(made, self)
+            if isinstance(error, TimeoutError) and timer.expired():
+                raise RequestTimedOut(f"the start of {shown(self.name)}", limit_s) from None
+            raise
 
     async def _gives_up(self, error: Exception) -> bool:
         """Whether the turn ends with this error; else the actor was restarted, and it is taken again."""
@@ -140,6 +202,7 @@ class LocalActor:
             return True
         if await self.restart():
             return False
+        self.house.note("restart_limit_exceeded", self, f"{type(error).__name__}: {error}")
         if supervise.exhausted == "drop":
             return True
         self.fail(f"{type(error).__name__}: {error}, after {supervise.max_restarts} restarts")
@@ -159,7 +222,9 @@ class LocalActor:
     def begin_anew(self) -> None:
         """A new object, with the next message; a mailbox that was closed is opened."""
         self.restarted += 1
-        self._object, self.note = None, ""
+        self.house.note("child_restarted", self, self.note)
+        self._drop_object()
+        self.note = ""
         if self._mailbox.closed:
             self._mailbox = self._opened()
         if self.state in (ActorState.RUNNING, ActorState.FAILED):
@@ -171,21 +236,37 @@ class LocalActor:
         """Take no more messages: those that wait get ActorStopped."""
         if self.state in (ActorState.STARTING, ActorState.RUNNING):
             self.state = step_actor(self.state, ActorEvent.FAIL)
+        self.house.note("child_failed", self, note)
         self._close(note)
 
     def stop(self, note: str = "") -> int:
         """The same by hand; how many messages waited."""
         if self.state not in (ActorState.STOPPED, ActorState.STOPPING):
             self.state = step_actor(step_actor(self.state, ActorEvent.STOP), ActorEvent.END)
+            self.house.note("child_stopped", self, note)
         return self._close(note)
 
-    def end_turn(self) -> None:
-        """Cancel the turn at work: its loop ends."""
+    def end_turn(self) -> bool:
+        """Cancel the turn at work: its loop ends. Whether there was one."""
         if self._task is not None:
             self._task.cancel()
+        return self._task is not None
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The turn at work."""
+        return self._task
+
+    def _drop_object(self) -> None:
+        """Begin anew with the next message; what the object holds is given back by its `on_stop`."""
+        made, self._object = self._object, None
+        if made is not None:
+            self.house.let_go(made, self)
 
     def _close(self, note: str) -> int:
         self.note = note
+        if self._task is None or asyncio.current_task() is self._task:
+            self._drop_object()
         self._mailbox.close()
         waiting = self._mailbox.drain()
         for _, _, _, reply, _ in waiting:
@@ -197,17 +278,26 @@ class LocalActor:
 class LocalActors:
     """The actors of one engine that are kept in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Services | None = None, noted: Note | None = None) -> None:
+        """engine: needed by actors that are components. noted: told what supervision does, to which actor, and why."""
+        self._engine = engine
+        self._noted = noted
+        self.limits = ActorLimits()
         self.registry: ActorRegistry[Address] = ActorRegistry()
         self.router = Router(self.registry)
         self._actors: dict[str, LocalActor] = {}
         self._escalations: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._subscriptions: Subscriptions[str] = Subscriptions()
+        self._requests: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
     def of(self, described: ActorClass, key: str) -> LocalActor:
         """The actor of a class and key, made where there is none."""
         name = actor_name(described.kind, key)
         found = self._actors.get(name)
         if found is None:
+            if 0 < self.limits.actors_max <= len(self._actors):
+                raise TooManyActors(self.limits.actors_max)
             found = self._actors[name] = LocalActor(self, described, key)
             self.registry.register(name, found.take)
         return found
@@ -219,7 +309,9 @@ class LocalActors:
         return LocalReference(self, described, self.of(described, key))
 
     def spawn(self, described: ActorClass, key: str, parent: LocalActor) -> ActorReference:
-        """An actor under another one. TreeIntegrityViolation."""
+        """An actor under another one. InvalidSupervision, TreeIntegrityViolation."""
+        if parent.described.supervise is None:
+            raise InvalidSupervision(unsupervised(shown(parent.name)))
         child = self.of(described, key)
         above: LocalActor | None = parent
         chain = [child.name]
@@ -257,13 +349,126 @@ class LocalActors:
         if supervise.exhausted == "escalate" and parent.parent is not None:
             self.escalate(parent.parent, parent)
 
-    def close(self) -> None:
-        """End them all: whoever waits gets ActorStopped."""
+    # -- by their names -------------------------------------------------------------------------------------------
+
+    def knows(self, name: str) -> bool:
+        """Whether there is an actor of that name, or it can be brought into being: its class is known here."""
+        return name in self._actors or kind_and_key(name)[0] in LOCAL_CLASSES
+
+    def named(self, name: str) -> LocalActor:
+        """The actor of that name. ActorNotFound."""
+        found = self._actors.get(name)
+        if found is not None:
+            return found
+        kind, key = kind_and_key(name)
+        described = LOCAL_CLASSES.get(kind)
+        if described is None:
+            raise ActorNotFound(shown(name))
+        return self.of(described, key)
+
+    def tell(self, name: str, method: str, args: list[Any]) -> None:
+        """Put a message into its mailbox. ActorNotFound, UnknownMethod, MailboxFull, ActorStopped."""
+        found = self.named(name)
+        found.take((found.described.method(method), tuple(args), {}, None, ()))
+
+    async def ask(self, name: str, method: str, args: list[Any]) -> Any:
+        """The same, and the reply. What the method raised."""
+        found = self.named(name)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        found.take((found.described.method(method), tuple(args), {}, reply, ()))
+        return await reply
+
+    async def start(self, described: ActorClass, key: str) -> None:
+        """Bring an actor into being before its first message. What its start raised; RequestTimedOut."""
+        found = self.of(described, key)
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        found.take((_START, (), {}, reply, ()))
+        await reply
+
+    # -- topics and requests of code that has `messaging` ---------------------------------------------------------
+
+    def publish(self, topic: str, args: list[Any]) -> int:
+        """Send to every actor that subscribed; how many there are. InvalidTopic."""
+        sent = 0
+        for name in self._subscriptions.of(topic):
+            try:
+                self.tell(name, "handle_message", args)
+                sent += 1
+            except (MessagingError, ActorStopped):
+                continue
+        return sent
+
+    def subscribe(self, name: str, pattern: str, *, wanted: bool) -> None:
+        """Have an actor get what is published on a pattern's topics, or no more. InvalidTopic."""
+        if wanted:
+            self._subscriptions.add(pattern, name)
+        else:
+            self._subscriptions.remove(pattern, name)
+
+    def request(self, asker: str, name: str, args: list[Any], timeout_s: float) -> str:
+        """Send a message whose reply comes to `handle_callback` of the actor that asks; the request's id."""
+        self.named(name)
+        request = f"request-{uuid4().hex}"
+        task = asyncio.get_running_loop().create_task(self._answered(asker, name, args, timeout_s, request))
+        self._requests[request] = (asker, task)
+        task.add_done_callback(lambda _: self._requests.pop(request, None))
+        return request
+
+    async def _answered(self, asker: str, name: str, args: list[Any], timeout_s: float, request: str) -> None:
+        try:
+            reply = await asyncio.wait_for(self.ask(name, "handle_message", args), timeout_s)
+            answer: dict[str, Any] = {"ok": reply_data(None if reply is None else encode(reply, "the reply", bytes))}
+        except TimeoutError:
+            answer = {"err": failure_of(RequestTimedOut(shown(name), timeout_s))}
+        except Exception as error:
+            answer = {"err": failure_of(error)}
+        with suppress(ActorStopped, MessagingError):
+            self.tell(asker, "handle_callback", [request, answer])
+
+    def cancel_request(self, asker: str, request: str) -> None:
+        """Let no reply come to it. UnknownCorrelation."""
+        found = self._requests.get(request)
+        if found is None or found[0] != asker:
+            raise UnknownCorrelation(request)
+        found[1].cancel()
+
+    # -- what happens to them -------------------------------------------------------------------------------------
+
+    def note(self, what: str, actor: LocalActor, detail: str = "") -> None:
+        """Tell of an event (A68)."""
+        if self._noted is not None:
+            self._noted(what, actor.name, detail)
+
+    def let_go(self, made: Any, actor: LocalActor) -> None:
+        """Call `on_stop` of an object that takes no more messages, in a task of its own; what it raises is logged."""
+        if not hasattr(made, "on_stop"):
+            return
+        task = asyncio.get_running_loop().create_task(self._stopped(made, actor))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _stopped(self, made: Any, actor: LocalActor) -> None:
+        try:
+            await made.on_stop(LocalContext(actor, ()))
+        except Exception as error:
+            log.warning("%s: its on_stop raised %r", shown(actor.name), error)
+
+    async def close(self) -> None:
+        """End them all, within the time for that: whoever waits gets ActorStopped."""
+        ended = [each for each in self._actors.values() if each.end_turn()]
         for each in self._actors.values():
             each.stop("the engine is closed")
-            each.end_turn()
-        for task in self._escalations:
+        for task in (*self._escalations, *(task for _, task in self._requests.values())):
             task.cancel()
+        waited = {*self._escalations, *(each.task for each in ended if each.task is not None)}
+        ends = time.monotonic() + self.limits.shutdown_timeout_s
+        while waited or self._endings:
+            left_s = ends - time.monotonic()
+            _, late = await asyncio.wait({*waited, *self._endings}, timeout=max(0.0, left_s))
+            waited = set()
+            if late:
+                log.warning("%d actors did not end within %g s", len(late), self.limits.shutdown_timeout_s)
+                return
 
 
 class LocalReference(ActorReference):
@@ -309,4 +514,9 @@ def _done() -> Awaitable[Any]:
     return _Done()
 
 
+async def _nothing(_actor: Any, _context: LocalContext) -> None:
+    """The message of a start: all of it is done before its turn."""
+
+
+_START = ActorMethod("__start__", _nothing, _nothing, False, None)
 _UNSUPERVISED = Supervise()

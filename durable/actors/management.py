@@ -6,26 +6,30 @@ import asyncio
 import hashlib
 import inspect
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from capabilities.actors.actor_events import ActorEventRecord, MemorySink
 from capabilities.actors.errors import ActorStopped, MailboxFull, RequestTimedOut
 from capabilities.actors.states import ChildState
 from capabilities.actors.supervision import ChildSpec, Strategy, Supervisor
 from capabilities.actors.supervision_tree import SupervisionTree, TreeNode
 from capabilities.actors.topics import matches, pattern_words, topic_words
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
+from durable.actors.actor_messaging import ActorMessaging
 from durable.actors.actor_reminders import actor_reminder
-from durable.actors.local_actors import LocalActors
+from durable.actors.local_actors import LocalActor, LocalActors
 from durable.actors.names import PREFIX, actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference, InsideReference, OutsideReference
 from durable.actors.turn import START
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
+from durable.core.events import ActorSupervised, Event
 from durable.functions.failures import rebuild
 from durable.records.values import digest, from_json, pack, unpack
 from durable.store.port import StoreFace
@@ -33,6 +37,8 @@ from durable.store.port import StoreFace
 if TYPE_CHECKING:
     from durable.functions.context import Context
 
+JOURNAL_PAGE_MAX = 100
+"""Entries that the store gives at a time."""
 KV_BYTES_MAX = 1_000_000
 """Of the reminders of one actor."""
 
@@ -43,6 +49,10 @@ class Mail(Protocol):
     @property
     def store(self) -> StoreFace: ...
     async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]: ...
+    @property
+    def sandbox(self) -> Any: ...
+    def observe(self, event: Event) -> None: ...
+    def let_go(self, actor: str) -> None: ...
     def cell_target(self) -> str: ...
     async def cancel(self, id: str, reason: str = "") -> bool: ...
     async def start_as(self, id: str, fn: Any, args: Any, kwargs: Any) -> None: ...
@@ -87,8 +97,18 @@ class Actors:
 
     def __init__(self, engine: Mail) -> None:
         self._engine = engine
-        self.local = LocalActors()
+        self.events = MemorySink()
+        """What supervision did in this engine, the newest first, and counts by severity (A68)."""
+        self.local = LocalActors(engine, self.note)
         """Those that are kept in memory (`durable=False`)."""
+        self.messaging = ActorMessaging(self, engine, self.local)
+        """What code with the capability `messaging` sends."""
+
+    def note(self, what: str, actor: str, detail: str = "") -> None:
+        """Keep an event of an actor, and tell the engine's observers; messages are only kept."""
+        self.events.take(ActorEventRecord(time.time(), what, shown(actor), detail))
+        if what != "message":
+            self._engine.observe(ActorSupervised(shown(actor), what, detail))
 
     # -- references -----------------------------------------------------------------------------------------------
 
@@ -110,6 +130,10 @@ class Actors:
                 "after a crash. Ask it in a step"
             )
         return InsideReference(self, context, described, actor_name(described.kind, key), chain)
+
+    def inside_by_name(self, context: Context, actor: str) -> ActorReference:
+        """A reference for a durable function to an actor by its name in the store: it checks no arguments."""
+        return InsideReference(self, context, None, actor, [])
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -257,12 +281,18 @@ class Actors:
     def _reminder_id(self, actor: str, reminder: str, id: str) -> str:
         return f"reminder-{self.message_id(f'{actor} {reminder} {id}')}"
 
-    async def send_reminder(self, actor: str, method: str, args: list[Any], id: str) -> None:
-        """Send the message of a reminder; none to an actor that is stopped, which gets the next one after a restart."""
+    async def send_reminder(self, actor: str, method: str, args: list[Any], id: str) -> bool:
+        """Send the message of a reminder; none to an actor that is stopped, which gets the next one after a restart.
+
+        False where there is no such actor any more.
+        """
         row = await self._row_of(actor)
-        if row is not None and row["status"] == "running":
+        if row is None:
+            return False
+        if row["status"] == "running":
             with suppress(ActorStopped):  # just now: the message is among the dead letters
                 await self.tell_by_name(actor, method, args, id=id)
+        return True
 
     async def forget_reminder(self, actor: str, reminder: str) -> bool:
         """End a reminder; False when there was none."""
@@ -271,9 +301,7 @@ class Actors:
         return found
 
     async def _end_reminder(self, actor: str, reminder: str, but: str = "") -> bool:
-        answer = (await self._engine.store.request("kv.get", {"namespace": actor, "key": reminder})).data
-        text = answer.get("value")
-        execution = text.strip('"') if isinstance(text, str) else ""
+        execution = await self._reminder_of(actor, reminder)
         if not execution or execution == but:
             return False
         try:
@@ -281,16 +309,35 @@ class Actors:
         except NotFound:
             return False
 
+    async def _reminder_of(self, actor: str, reminder: str) -> str:
+        """The execution that is the reminder of that name, "" for none."""
+        answer = (await self._engine.store.request("kv.get", {"namespace": actor, "key": reminder})).data
+        text = answer.get("value")
+        return text.strip('"') if isinstance(text, str) else ""
+
+    # -- journals ---------------------------------------------------------------------------------------------------
+
+    async def journal(self, actor: str) -> list[str]:
+        """The entries of the journal of an actor that is a component, in order."""
+        found: list[str] = []
+        after = ""
+        while True:
+            page = (await self._engine.store.request("actor.journal", {"actor": actor, "after": after})).data["entries"]
+            found += [text for _, text in page]
+            if len(page) < JOURNAL_PAGE_MAX:
+                return found
+            after = page[-1][0]
+
     # -- what there is ------------------------------------------------------------------------------------------------
 
     async def get(self, cls: type | str, key: str) -> ActorInfo:
         """An actor as it stands. NotFound."""
         name = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
-        return _info(await self._asked("actor.get", name))
+        return actor_info(await self._asked("actor.get", name))
 
     async def find(self, *, kind: str | None = None, status: str | None = None) -> list[ActorInfo]:
         """All actors, by name."""
-        return [_info(row) for row in await self._rows(kind=kind, status=status)]
+        return [actor_info(row) for row in await self._rows(kind=kind, status=status)]
 
     async def _rows(self, **wanted: str | None) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -307,20 +354,67 @@ class Actors:
 
         A turn that has begun ends by itself; force: it is ended too.
         """
+        local = self._local(cls, key)
+        if local is not None:
+            if force:
+                local.end_turn()
+            return local.stop(note)
         name = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
-        return int((await self._asked("actor.stop", name, note=note, force=force))["letters"])
+        letters = int((await self._asked("actor.stop", name, note=note, force=force))["letters"])
+        self._engine.let_go(name)
+        self.note("child_stopped", name, note)
+        return letters
 
     async def restart(self, cls: type | str, key: str, *, reset: bool = False) -> None:
         """Let an actor that was stopped or failed go on, with its last saved state. reset: without it. NotFound."""
+        local = self._local(cls, key)
+        if local is not None:
+            local.begin_anew()
+            return
         name = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
         await self._asked("actor.restart", name, reset=reset)
+        self.note("child_restarted", name, "by hand")
+
+    async def start(self, cls: type, key: str) -> None:
+        """Bring an actor into being before its first message (A36): what its start raised; RequestTimedOut.
+
+        One in memory calls `on_start` now, within the time for that; one of the store when an engine takes the message.
+        """
+        described = class_of(cls)
+        if not described.durable:
+            await self.local.start(described, key)
+            return
+        name = actor_name(described.kind, key)
+        await self.reply(name, None, await self.send(name, START, [], {}, capacity=described.mailbox), None)
+
+    def _local(self, cls: type | str, key: str) -> LocalActor | None:
+        """The actor in memory of a class with durable=False; None for the others."""
+        if isinstance(cls, str) or class_of(cls).durable:
+            return None
+        return self.local.of(class_of(cls), key)
+
+    async def delete(self, cls: type | str, key: str, *, force: bool = False) -> int:
+        """Forget an actor that is stopped or failed, with its state, subscriptions, reminders and dead letters; how
+        many letters those were.
+
+        Its next message brings a new one into being. force: one that runs is stopped first, its mail is ended, and
+        those that it spawned are under nobody. NotFound, Conflict.
+        """
+        name = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
+        keys = (await self._engine.store.request("kv.list", {"namespace": name})).data["keys"]
+        reminders = [await self._reminder_of(name, reminder) for reminder in keys]
+        letters = int((await self._asked("actor.delete", name, force=force))["letters"])
+        for execution in filter(None, reminders):  # one that this does not get to ends when it finds no actor
+            with suppress(NotFound):
+                await self._engine.cancel(execution, "its actor is deleted")
+        return letters
 
     async def _asked(self, kind: str, name: str, **more: object) -> dict[str, Any]:
         try:
             return dict((await self._engine.store.request(kind, {"actor": name, **more})).data)
         except StoreRefused as refused:
             if refused.status == 409:
-                raise Conflict(f"{refused.message}; stop the actor with force first") from None
+                raise Conflict(f"{refused.message}; {_REMEDIES[kind]}") from None
             if refused.status != 404:
                 raise
             raise NotFound("actor", shown(name), "`durable actor list` shows what there is") from None
@@ -333,7 +427,7 @@ class Actors:
         if cls is not None:
             request["actor"] = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
         letters = (await self._engine.store.request("actor.letters", request)).data["letters"]
-        return [_letter(each) for each in letters]
+        return [dead_letter(each) for each in letters]
 
     async def tree(self) -> SupervisionTree:
         """The tree of supervision: actors with a supervisor, and their supervisors."""
@@ -362,6 +456,7 @@ class Actors:
             return f"{shown(name)} is there already, under {known}; an actor is spawned before its first message"
         if row is None:
             await self.send(name, START, [], {}, id="start", sender=parent, parent=parent)
+            self.note("child_started", name, f"under {shown(parent)}")
         return None
 
     async def _row_of(self, name: str) -> dict[str, Any] | None:
@@ -380,14 +475,20 @@ class Actors:
         concerned = [name for name in supervisor.affected(failed) if name in supervisor.children]
         for name in concerned:
             await self._asked("actor.restart", name)
+            self.note("child_restarted", name, f"{shown(failed)} failed")
         return concerned
 
     async def stop_group(self, parent: str, note: str) -> None:
         """Stop all children of an actor, the last one first."""
         for row in reversed(await self._rows(parent=parent)):
             await self._asked("actor.stop", row["name"], note=note, status="failed")
+            self.note("child_stopped", row["name"], note)
 
 
+_REMEDIES = {
+    "actor.restart": "stop the actor with force first",
+    "actor.delete": "stop it and delete those that it spawned first, or delete it with force",
+}
 _CHILD_STATES = {"running": ChildState.RUNNING, "stopped": ChildState.STOPPED, "failed": ChildState.FAILED}
 
 
@@ -395,7 +496,8 @@ def _shown_or_none(name: str | None) -> str | None:
     return None if name is None else shown(name)
 
 
-def _info(row: dict[str, Any]) -> ActorInfo:
+def actor_info(row: dict[str, Any]) -> ActorInfo:
+    """An actor from its row in the store."""
     state = None if row["state"] is None else msgspec.json.decode(row["state"])
     names = ("name", "kind", "key", "status", "note", "version", "saved", "restarted", "parent", "waiting")
     return ActorInfo(
@@ -406,7 +508,8 @@ def _info(row: dict[str, Any]) -> ActorInfo:
     )
 
 
-def _letter(row: dict[str, Any]) -> DeadLetter:
+def dead_letter(row: dict[str, Any]) -> DeadLetter:
+    """A dead letter from its row in the store."""
     data = unpack(row["message"] or None)
     message = data["args"][0] if isinstance(data, dict) and data.get("args") else {}
     return DeadLetter(

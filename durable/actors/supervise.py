@@ -14,6 +14,14 @@ from durable.functions.failures import raised
 type Exhausted = Literal["stop", "drop", "escalate"]
 
 
+def unsupervised(actor: str) -> str:
+    """The reason why an actor without supervision has none under it (A37)."""
+    return (
+        f"{actor} supervises nothing: its class says no `supervise=durable.Supervise(…)`, which decides what becomes "
+        "of an actor that it spawns"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Supervise:
     """How an actor is supervised.

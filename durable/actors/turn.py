@@ -10,8 +10,9 @@ import inspect
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from capabilities.actors.errors import ActorCycle, ActorStopped, StateMismatch, UnknownMethod
+from capabilities.actors.errors import ActorCycle, ActorStopped, CodecError, JournalFull, StateMismatch, UnknownMethod
 from capabilities.actors.restart_history import Allowed, RestartWindow
+from capabilities.sandbox.errors import CapabilityDenied, ComponentNotFound, ExecutionFailed
 from durable.actors.actor_class import ActorClass
 from durable.actors.actor_context import ActorContext
 from durable.actors.names import kind_and_key, shown
@@ -30,11 +31,19 @@ NOTE_CHARS_MAX = 500
 """Of an error, in an actor's status."""
 
 
+class ErrorReply(Exception):
+    """Raised by a method whose reply is an error: what it left in the actor's fields is saved all the same."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class TurnCompanion:
     """Reads an actor's row before each pass of one of its turns."""
 
     def __init__(self, described: ActorClass) -> None:
-        self._described = described
+        self.described = described
 
     async def activate(self, store: StoreFace, promise_id: str, tags: dict[str, str], *, begun: bool) -> TurnActivation:
         """The actor as it was saved last. StoreError."""
@@ -48,7 +57,7 @@ class TurnCompanion:
             row = {"status": "running", "note": "", "state": None, "version": 0, "restarts": [], "parent": None}
         if begun:
             row["status"] = "running"  # a turn that has begun comes to its end, whoever stops the actor meanwhile
-        return TurnActivation(self._described, name, promise_id, row)
+        return TurnActivation(self.described, name, promise_id, row)
 
 
 class TurnActivation:
@@ -81,6 +90,8 @@ class TurnActivation:
         while True:
             try:
                 return await self._attempt(own, message)
+            except ErrorReply as reply:
+                raise reply.error from None
             except Exception as error:
                 if await self._gives_up(own, error):
                     raise
@@ -90,13 +101,23 @@ class TurnActivation:
     def _own(self, context: Context, message: dict[str, Any]) -> ActorContext:
         self.chain = [*map(str, message.get("chain") or ()), self._name]
         sender = str(message.get("sender") or "")
-        return ActorContext.of(context, self._name, self._row.get("parent"), sender, self.chain)
+        supervises = self._described.supervise is not None
+        return ActorContext.of(context, self._name, self._row.get("parent"), sender, self.chain, supervises=supervises)
 
     async def _attempt(self, context: ActorContext, message: dict[str, Any]) -> Any:
         described, state = self._described, self._row["state"]
+        context.journal_entry, context.forgets_journal = None, False
         instance = described.instance(shown(self._name), state, self._row["version"])
         if state is None and hasattr(instance, "on_start"):
             await instance.on_start(context)
+        try:
+            return await self._taken(context, instance, message)
+        except ErrorReply:
+            self._save_state(context, instance)
+            raise
+
+    async def _taken(self, context: ActorContext, instance: Any, message: dict[str, Any]) -> Any:
+        described = self._described
         value = None
         if message.get("method") != START:
             method = described.method(str(message.get("method")))
@@ -105,11 +126,18 @@ class TurnActivation:
             value = method.fn(instance, *(() if method.reads else (context,)), *given, **named)
             if inspect.isawaitable(value):
                 value = await value
-        changed = described.dump(
-            shown(self._name), instance, state if self._row["version"] == described.version else None
-        )
-        self._save(state=changed)
+        self._save_state(context, instance)
         return value
+
+    def _save_state(self, context: ActorContext, instance: Any) -> None:
+        described = self._described
+        before = self._row["state"] if self._row["version"] == described.version else None
+        more: dict[str, Any] = {"state": described.dump(shown(self._name), instance, before)}
+        if context.journal_entry is not None:
+            more["journal"] = context.journal_entry
+        if context.forgets_journal:
+            more["forget"] = True
+        self._save(**more)
 
     async def _gives_up(self, context: ActorContext, error: Exception) -> bool:
         """Whether the turn ends with this error; else the backoff has passed and it is taken again."""
@@ -127,6 +155,7 @@ class TurnActivation:
         if supervise.exhausted == "escalate" and parent is not None:
             await context.tell_by_name(parent, CHILD_FAILED, [self._name, note], self._promise_id)
         self._save(dead=note, status="failed", note=note)
+        context.actors.note("child_failed", self._name, note)
         return True
 
     async def _restarts_after(self, context: ActorContext, supervise: Supervise, why: str) -> bool:
@@ -141,6 +170,7 @@ class TurnActivation:
             window = RestartWindow(policy.max_restarts, policy.within_s, deque(times))
             found = window.ask(now)
             delay = policy.delay_s(found.attempt, chance) if isinstance(found, Allowed) else None
+            context.actors.note("restart_limit_exceeded" if delay is None else "child_restarted", self._name, why)
             return delay, list(window.times)
 
         delay, self._restarts = await context.run(decide_restart)
@@ -178,7 +208,10 @@ class TurnActivation:
 
 
 _UNSUPERVISED = Supervise()
-_SENDERS_OWN = (BadArguments, UnknownMethod, ActorCycle, StateMismatch)
+_SENDERS_OWN = (
+    BadArguments, UnknownMethod, ActorCycle, StateMismatch, JournalFull, CodecError, ExecutionFailed, CapabilityDenied,
+    ComponentNotFound,
+)  # fmt: skip
 """Errors that no restart mends: of whoever sent the message, or of the code that was changed."""
 
 

@@ -29,6 +29,8 @@ COMMANDS = {
     "show": "Everything about one execution.",
     "tree": "An execution with all that is under it.",
     "logs": "What an execution printed.",
+    "stream": "What an execution writes to its streams.",
+    "published": "Values that an execution has published.",
     "wait": "Wait until an execution ends.",
     "result": "Wait for an execution and print its result.",
     "context": "How an agent's context was compacted.",
@@ -37,12 +39,14 @@ COMMANDS = {
     "signal": "Send a value to an execution.",
     "resume": "Go on with what was interrupted or left.",
     "retry": "Begin again what failed, from the step that failed.",
+    "replay": "Whether executions go on with today's code: check, upgrade.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
     "audit": "What code asked for, and what was decided.",
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
-    "actor": "Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.",
+    "actor": "Actors: list, show, send, ask, state, stop, restart, delete, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
+    "queue": "Queues: list, show, set, pause, resume, drain.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",
@@ -55,6 +59,7 @@ COMMANDS = {
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint, an execution from a step.",
+    "lint": "Find in durable functions what a replay would not do again.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
     "jupyter": "A Jupyter kernel whose variables outlive it: install.",
@@ -151,7 +156,7 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     return [store, trusted, as_json, log_format] if with_json else [store, trusted, log_format]
 
 
-_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "schedule_id")
+_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "queue", "schedule_id")
 """Arguments that name something in the store: where there is no store, there is no such thing (exit 3)."""
 
 

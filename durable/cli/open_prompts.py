@@ -15,7 +15,8 @@ from durable.cli.execution_status import AwaitsAnswers
 from durable.cli.prompt_form import Left, fill
 from durable.cli.text_output import Out, plain, to_text
 from durable.core.errors import Conflict, InvalidAnswer, NotAsked
-from durable.engine.views import PromptView, prompt_view
+from durable.engine.views import prompt_view
+from durable.records.view_models import PromptView
 from durable.store.rows import PromptRow
 
 if TYPE_CHECKING:

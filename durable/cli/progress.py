@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from durable.cli.execution_status import AwaitsAnswers, stand
 from durable.cli.text_output import Out
-from durable.engine.views import StepView, step_view
+from durable.engine.views import step_view
 from durable.records.displays import shown
+from durable.records.view_models import StepView
 from durable.sessions.output.follow import LiveReader
 from durable.sessions.output.live_output import Rewound
 from durable.store.rows import PromiseRow

@@ -7,7 +7,7 @@ from typing import Any
 
 from capabilities.prompts.form_fields import fields_of, read_field
 from durable.cli.text_output import plain, to_text
-from durable.engine.views import PromptView
+from durable.records.view_models import PromptView
 
 type Ask = Callable[[str], Awaitable[str | None]]
 """Shows a label and reads a line; None when there is no more."""

@@ -9,7 +9,7 @@ from durable.cli import exit_codes
 from durable.cli.text_output import Out
 from durable.engine.execution_overview import overview
 from durable.engine.step_tree import drawn, tree
-from durable.engine.views import DetailView, ExecutionView
+from durable.records.view_models import DetailView, ExecutionView
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
 

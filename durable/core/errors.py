@@ -222,7 +222,8 @@ class NonDeterminism(DurableError):
         super().__init__(
             f"at {position} the record says {recorded}, the code now does {attempted}. "
             "The code or something it depends on (time, randomness, environment, order of a set) changed since then; "
-            "put the code back, or make the value a step, then `durable resume`." + (f" {hint}" if hint else "")
+            "put the code back, guard the change with `ctx.patched`, or make the value a step, then `durable resume`."
+            + (f" {hint}" if hint else "")
         )
         self.position = position
         self.recorded = recorded

@@ -60,6 +60,29 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
+QUEUE_NAME_CHARS_MAX = 64
+QUEUE_KEY_CHARS_MAX = 256
+"""A queue's name and the keys in it: words that people read, and that indexes hold whole."""
+
+QUEUE_PRIORITY_MAX = 1_000
+"""The highest priority, and, negative, the lowest: each is a line of its own."""
+
+QUEUE_RATE_MAX = 1_000_000
+QUEUE_RATE_S_MAX = 31 * 24 * 3600
+"""Of a rate, the count, of which each start is a row, and the time: a month."""
+
+QUEUE_LOOK_S = 1.0
+"""How often whoever drains a queue looks at it when nothing tells that it changed."""
+
+QUEUE_ENTRIES_MAX = 10_000_000
+"""Executions that stand in one queue: some GB. More is a sender that nobody keeps up with."""
+
+STREAM_NAME_CHARS_MAX = 200
+"""The name of a stream, and the key of a published value: words that both sides know."""
+
+PATCH_NAME_CHARS_MAX = 200
+"""The name of a patch: a word of the code."""
+
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
 
@@ -290,6 +313,12 @@ AWAITED_MAX = 100_000
 SHUTDOWN_S = 5.0
 """How long a server that was asked to end waits for requests under way."""
 
+HTTP_WAIT_S_MAX = 55.0
+"""How long a read over HTTP waits for something new: clients and proxies give up after 60 s."""
+
+HTTP_STREAM_ITEMS_MAX = 1_000
+"""Items of a stream in one answer."""
+
 REMIND_S_MIN = 0.1
 """Between two reminders of a question, however often one was asked for."""
 
@@ -391,3 +420,9 @@ SUMMARY_S = 120.0
 
 GRAPH_BYTES_MAX = 2**34
 """All checkpoints of one saver of LangGraph: what a disk can spare. `keep=` and `prune` make it small."""
+
+AGENT_SESSION_BYTES_MAX = 2**34
+"""All conversations of one name that agents keep: what a disk can spare."""
+
+AGENT_SESSION_KEYS_MAX = 10_000
+"""How often one conversation is added to: its keys are listed for each turn."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable.demo.supervisor import DemoRun
-from durable.engine.views import DetailView, ServedFunctions, StepView, detail_view
+from durable.engine.views import ServedFunctions, detail_view
+from durable.records.view_models import DetailView, StepView
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,26 @@ class CapabilityHost:
         found: str = (await self._engine.submit(name, {"promise": promise}))["id"]
         return found
 
+    async def send_message(self, call: CapabilityCall, target: str, message: bytes) -> None:
+        """Put a message into the mailbox of the actor `class/key`, once for a call."""
+        await self._engine.actors.messaging.send(call, target, message)
+
+    async def send_request(self, call: CapabilityCall, target: str, message: bytes, timeout_ms: int) -> str:
+        """The same, with a reply for the actor that asks; the request's id. BadArguments for who is no actor."""
+        return await self._engine.actors.messaging.request(call, target, message, timeout_ms)
+
+    async def cancel_request(self, call: CapabilityCall, request: str) -> None:
+        """Let no reply come to a request of the actor that asks. UnknownCorrelation."""
+        await self._engine.actors.messaging.cancel(call, request)
+
+    async def publish(self, call: CapabilityCall, topic: str, message: bytes) -> int:
+        """Send to every actor that subscribed, once for a call; how many there are."""
+        return await self._engine.actors.messaging.publish(call, topic, message)
+
+    async def subscribe(self, call: CapabilityCall, pattern: str, *, wanted: bool) -> None:
+        """Have the actor that asks subscribe to topics, or end that."""
+        await self._engine.actors.messaging.subscribe(call, pattern, wanted=wanted)
+
     def notified(self, call: CapabilityCall, message: str, title: str | None) -> None:
         """Tell the engine's observers."""
         self._engine.observe(Notified(call.session, call.execution, message, title or "", call.key))

@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,6 @@ from bridge.launch.pool import Pool, PoolMetrics, WorkerPool
 from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
-from capabilities.permissions.manifest import Level
-from durable.actors.management import Actors
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
@@ -30,20 +29,25 @@ from durable.core.observers import Observers
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.executions import Executions
+from durable.engine.queue_operations import Debounce, Place, Queues, name_of
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
+from durable.executions.states import OPEN
+from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
 from durable.functions.dispatcher import Passes
+from durable.functions.replay.recorded_promises import read_record
+from durable.functions.replay.replay_check import ReplayCheck, check_replay, not_checked
 from durable.functions.resonate import sdk
+from durable.functions.resonate.store_ports import record_of
 from durable.functions.step import StepThreads
 from durable.prompts.channels import PromptChannel, Told
 from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
-from durable.sandbox.component_registry import Component, Declared
-from durable.sandbox.sandbox import Sandbox
+from durable.queues.queue import Queue
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
@@ -65,7 +69,16 @@ from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 
+if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
+    from capabilities.permissions.manifest import Level
+    from durable.actors.management import Actors
+    from durable.sandbox.component_registry import Component
+    from durable.sandbox.sandbox import Sandbox
+
 GROUP = "default"
+
+NOT_REPLAYED = frozenset(("durable_execute", "capability"))
+"""Functions of the engine's own: what they record is no function's."""
 
 _NOT_OPEN = "the engine is not open; use `async with durable.open(...) as engine`"
 _OPENED = frozenset(
@@ -95,11 +108,13 @@ class Engine:
         override_environment: bool = False,
         webhooks: Sequence[Webhook] = (),
         concurrency: int = TASKS_MAX,
+        queues: Iterable[Queue | str] | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
         if concurrency < 1:
             raise BadArguments(f"concurrency is a whole number from 1, not {concurrency!r}")
         self._concurrency = concurrency
+        self._taken = None if queues is None else sorted({name_of(queue) for queue in queues})
         self._observer = observer = Observers.of(observer)
         self._attempts = AttemptEvents(observer)
         self.engine_id = uuid.uuid4().hex
@@ -109,7 +124,7 @@ class Engine:
         self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
-        self._declared = Declared.of(components)
+        self._components = _declared(components)
         self._parked = parked
         self._blobs = blobs
         self._keep = keep or Keep()
@@ -130,8 +145,10 @@ class Engine:
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
+        self._prompt_changes = Changes()
         self._sandbox: Sandbox | None = None
         self._actors: Actors | None = None
+        self._queues: Queues | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -158,7 +175,7 @@ class Engine:
             )
         self._opening = True
         try:
-            self._store = store = await open_store(self._target, observer=self._observer, **self._options)
+            self._store = store = await self._open_store()
         except BaseException:
             self._opening = False
             raise
@@ -194,7 +211,7 @@ class Engine:
         )
         self._prompts = Inbox(store, observer=self._observer)
         self._undo.append(store.watch(self._on_change))
-        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self.changed, self._observer)
+        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self._prompt_changes.next, self._observer)
         if self._serve:
             try:
                 await self.serve()
@@ -202,6 +219,12 @@ class Engine:
                 await self.close()
                 raise
         return self
+
+    async def _open_store(self) -> StoreFace:
+        return await open_store(self._target, observer=self._observer, **self._options)
+
+    async def _close_store(self, store: StoreFace) -> None:
+        await store.close()
 
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
@@ -228,6 +251,7 @@ class Engine:
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
+            store.local.tell_renewals(self._pool.alive_until)
         await store.request(
             "engine.join",
             {
@@ -235,7 +259,8 @@ class Engine:
                 "group": self.group,
                 "pid": os.getpid(),
                 "functions": [FUNCTION_ID, *KNOWN, *self._capabilities.served()],
-                "serves_sessions": True,
+                "serves_sessions": self._taken is None,
+                **({} if self._taken is None else {"queues": self._taken}),
             },
         )
 
@@ -291,12 +316,13 @@ class Engine:
             await self._resonate.stop()
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
+        if self._actors is not None:
+            await self._actors.local.close()
         if self._sandbox is not None:
             await self._sandbox.close()
-        if self._actors is not None:
-            self._actors.local.close()
         self._changes.tell()
-        await store.close()
+        self._prompt_changes.tell()
+        await self._close_store(store)
 
     @property
     def ending(self) -> bool:
@@ -328,13 +354,24 @@ class Engine:
     def sandbox(self) -> Sandbox:
         """Foreign code, run once, with nothing but what it is given: JavaScript, Python, WebAssembly."""
         if self._sandbox is None:
+            from durable.sandbox.sandbox import Sandbox
+
             self._sandbox = Sandbox(self)
         return self._sandbox
+
+    @property
+    def queues(self) -> Queues:
+        """The queues of the store: listed, changed, paused, drained."""
+        if self._queues is None:
+            self._queues = Queues(self.store, self.changed)
+        return self._queues
 
     @property
     def actors(self) -> Actors:
         """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
         if self._actors is None:
+            from durable.actors.management import Actors
+
             self._actors = Actors(self)
         return self._actors
 
@@ -344,6 +381,11 @@ class Engine:
         A class by its name alone checks no arguments. InvalidId, BadArguments.
         """
         return self.actors.reference(cls, key)
+
+    def let_go(self, actor: str) -> None:
+        """End the instance that is kept here for an actor that is a component, if one is."""
+        if self._sandbox is not None:
+            self._sandbox.let_go(actor)
 
     async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         """Record what stands in line; where nothing is before it, it begins here at once."""
@@ -390,6 +432,46 @@ class Engine:
         is_call = partial(fn.is_call, packed=packed, named=named)
         await self._executions.start(id, fn, data, arguments, timeout, is_call, tags)
 
+    async def enqueue[**P, T](
+        self,
+        queue: Queue | str,
+        fn: Function[P, T],
+        *args: Any,
+        id: str | None = None,
+        key: str = "",
+        priority: int = 0,
+        delay: float | timedelta | None = None,
+        dedupe: str | None = None,
+        debounce: Debounce | None = None,
+        timeout: float | timedelta | None = None,
+        tags: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Execution[T]:
+        """Put an execution into a queue: it begins when the queue lets it, in turn with other keys (docs/queues.md).
+
+        queue: a `durable.Queue`, or the name of one that is there. key: whose it is: keys take turns. priority: higher
+        ones begin first. delay: seconds or timedelta before which it does not begin. dedupe: while another execution of
+        the queue has the same, that is the answer. debounce: seconds without another call of this `dedupe` after which
+        it begins, with the arguments of the last one; or (seconds, at most). id, timeout, tags: as for `start`; the
+        time that it waits counts. Arguments of the function that have one of these names are given by place. Conflict,
+        BadArguments; NotFound where there is no queue of that name.
+        """
+        if not isinstance(fn, Function):
+            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        fn.check_newest()
+        self.store.require("queues")
+        place = Place(key, priority, delay, dedupe, debounce)
+        execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
+        packed, named, arguments = fn.pack(args, dict(kwargs))
+        data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
+        is_call = partial(fn.is_call, packed=packed, named=named)
+        if isinstance(queue, Queue):
+            await self.queues.declare(queue)
+        found = await self._executions.enqueue(
+            execution_id, fn, data, arguments, seconds(timeout), is_call, tags or {}, name_of(queue), place
+        )
+        return Execution(self, found, fn.returns)
+
     async def start_with_signal[**P, T](
         self,
         fn: Function[P, T],
@@ -421,6 +503,34 @@ class Engine:
         InvalidAnswer (with field errors) leaves it open; NotFound; Conflict where it was settled otherwise.
         """
         await settle_promise(self.store, promise, value, error=error)
+
+    def stream(
+        self, id: str, name: str, offset: int = 0, *, wait_through_halts: bool = False
+    ) -> AsyncGenerator[StreamItem]:
+        """The items that an execution writes to a stream (`ctx.stream`), from an offset on, until it has ended.
+
+        A reader that was interrupted goes on behind the last item that it got, at `item.offset + 1`. NotFound; Halted
+        as soon as it is held up, after what it wrote; wait_through_halts: wait on.
+        """
+        return read_stream(self.store, id, name, offset, wait_through_halts=wait_through_halts)
+
+    async def streams(self, id: str) -> dict[str, int]:
+        """The streams of an execution by name: the offset that the next item gets."""
+        return {each.name: each.next_offset for each in await self.store.reads.streams(id)}
+
+    async def published(
+        self, id: str, key: str, *, wait: bool = False, timeout: float | timedelta | None = None
+    ) -> Any:
+        """The newest value that an execution published under a key (`ctx.publish`), as JSON has it.
+
+        wait: return as soon as there is one. timeout: seconds or timedelta, then TimeoutError. NotFound where there is
+        none, or the execution ends without one; Halted.
+        """
+        return await read_published(self.store, id, key, wait=wait, timeout=seconds(timeout))
+
+    async def all_published(self, id: str) -> dict[str, Any]:
+        """The newest value of each key that an execution published. NotFound."""
+        return {row.key: row.value for row in await list_published(self.store, id)}
 
     async def get(self, id: str) -> Execution[Any]:
         """A handle on an existing execution; NotFound."""
@@ -503,6 +613,53 @@ class Engine:
         id; `<id>-retry-<n>` when None. NotFound; Conflict where it has not ended so.
         """
         return await self.get((await fork(self.store, id, None, new_id)).id)
+
+    async def check_replay(self, id: str, fn: Function[..., Any] | None = None) -> ReplayCheck:
+        """Say whether an execution would be replayed by today's code: nothing is performed, nothing changes.
+
+        fn: the code to check it with, where that is not the function that it is recorded as. NotFound; Conflict for
+        code in a session and messages to actors, which are not replayed.
+        """
+        row = await self.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        if row.session is not None or row.function.partition("@")[0] in NOT_REPLAYED or "~" in id:
+            raise Conflict(f"{id} is code in a session or a message to an actor: those are not replayed")
+        function = known_as(row.function) if fn is None else fn
+        if function is None or function.companion is not None:
+            return not_checked(id, row.function, f"this process does not know {row.function}")
+        promise_id = ids.execution_promise(id)
+        root = (await self.store.request("promise.get", {"id": promise_id})).data["promise"]
+        record = await read_record(self.store, promise_id)
+        return await check_replay(
+            function, record_of(root), record, store=self.store, threads=self._threads, cells=self
+        )
+
+    async def upgrade(self, id: str, fn: Function[..., Any]) -> ReplayCheck:
+        """Have an open execution that nobody runs go on as `fn`, another version of its function, if it replays so.
+
+        Returns the check. Conflict where it would not replay, runs, or has ended; NotFound.
+        """
+        row = await self.store.reads.get_execution(id)
+        found = await self.check_replay(id, fn)
+        assert row is not None
+        if not found.ok:
+            raise Conflict(f"{id} would not be replayed by {fn.id}: {found.reason}")
+        wish = {"id": ids.execution_promise(id), "function": fn.id, "source": fn.source, "version": row.starts}
+        try:
+            await self.store.request("execution.upgrade", wish)
+        except StoreRefused as refused:
+            raise Conflict(refused.message) from None
+        return replace(found, function=fn.id)
+
+    async def check_replays(self, function: str | None = None, *, limit: int = 10_000) -> list[ReplayCheck]:
+        """The same of all open executions of functions, or of one function, the newest first of each state."""
+        found = []
+        for state in OPEN:
+            for row in await self.executions(state=state.value, function=function, limit=limit):
+                if row.session is None and "~" not in row.id and row.function.partition("@")[0] not in NOT_REPLAYED:
+                    found.append(await self.check_replay(row.id))
+        return found
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
@@ -622,7 +779,7 @@ class Engine:
         callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
         again at the times of its reminders and its escalation (`OpenPrompt.notice`).
         """
-        channel = PromptChannel(self._prompts, self.changed, callback, self._observer)
+        channel = PromptChannel(self._prompts, self._prompt_changes.next, callback, self._observer)
         self._undo.append(channel.close)
         return channel.close
 
@@ -718,6 +875,9 @@ class Engine:
             self._tell_prompts(change)
         if change.foreign or change.stopped or (self._remote and change.sessions):
             self._host.look()
+        asked = change.prompts or change.expired or any(map(ids.parse_call, change.settled))
+        if asked or change.foreign or self._remote:
+            self._prompt_changes.tell()
         self._changes.tell()
 
     def _tell_prompts(self, change: StoreChange) -> None:
@@ -728,6 +888,15 @@ class Engine:
             self._observer(PromptAsked(ids.execution_of(prompt), prompt))
         for prompt in change.expired:
             self._observer(PromptExpired(ids.execution_of(prompt), prompt))
+
+
+def _declared(given: Iterable[Component]) -> Iterable[Component]:
+    """The components, checked. BadArguments."""
+    if given == ():
+        return ()
+    from durable.sandbox.component_registry import Declared
+
+    return Declared.of(given)
 
 
 async def _until_cancelled() -> None:
@@ -752,6 +921,7 @@ class EngineOptions(TypedDict, total=False):
     override_environment: bool
     webhooks: Sequence[Webhook]
     concurrency: int
+    queues: Iterable[Queue | str] | None
     observer: Observer | Iterable[Observer]
 
 
@@ -767,7 +937,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     file. keep: which checkpoints stay beside the newest, a `durable.Keep`. override_environment: restore sessions also
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
-    how many executions it runs at a time; those that wait do not count. observer: called with each of the engine's
+    how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
+    executions; then it takes none that stands in no queue, and no sessions. observer: called with each of the engine's
     events, or several of them (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from durable.core import ids
 from durable.engine.stuck_workers import stuck_workers
-from durable.engine.views import ExecutionView, RetryView, ServedFunctions, execution_view, needed_by, retry_view
+from durable.engine.views import ServedFunctions, execution_view, needed_by, retry_view
+from durable.records.view_models import ExecutionView, RetryView
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
 
@@ -15,7 +16,7 @@ async def overview(store: StoreFace, rows: Sequence[ExecutionRow]) -> list[Execu
     """The views of these executions, in the same order."""
     living = ServedFunctions.by(await store.reads.engines(), store.engine_alive)
     is_open = any(row.settled_at is None for row in rows)
-    prompts = _by_execution(await store.reads.prompt_ids() if is_open else [])
+    prompts = _by_execution(await _open_prompts(store) if is_open else [])
     retries: dict[str, RetryView] = {}
     for promise in await store.reads.retries():
         retry = retry_view(promise)
@@ -34,6 +35,13 @@ async def overview(store: StoreFace, rows: Sequence[ExecutionRow]) -> list[Execu
         )
         for row in rows
     ]
+
+
+async def _open_prompts(store: StoreFace) -> list[str]:
+    """The ids of all open questions, alone where the store is here: what they ask may be long."""
+    if store.local is not None:
+        return await store.local.reads.open_prompts()
+    return [prompt.id for prompt in await store.reads.prompts()]
 
 
 def _by_execution(prompts: Sequence[str]) -> dict[str, list[str]]:

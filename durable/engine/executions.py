@@ -13,6 +13,7 @@ from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableErro
 from durable.core.events import AttemptFailed, ExecutionCreated, ExecutionResumed, LeaseLost
 from durable.core.limits import LEASE_MS
 from durable.core.observers import Observers
+from durable.engine.queue_operations import Place, enqueue_request, queue_error
 from durable.functions.definition import Function
 from durable.functions.resonate import sdk
 from durable.records.values import pack, unpack
@@ -63,6 +64,36 @@ class Executions:
         _check_same(found, promise, function, is_call)
         if found["state"] == "pending" and has_moved(found["tags"].get(SOURCE), function.source):
             await self._store.request("execution.source", {"id": found["id"], "source": function.source})
+
+    async def enqueue(
+        self,
+        execution_id: str,
+        function: Function[..., Any],
+        data: dict[str, Any],
+        arguments: str,
+        timeout: float | None,
+        is_call: Callable[[str], bool],
+        tags: Mapping[str, str],
+        queue: str,
+        place: Place,
+    ) -> str:
+        """Put an execution of `function` into a queue, or attach to the one of this id or `dedupe`: its id. timeout: s.
+
+        Where nothing is before it, there is room, and a slot is free here, it begins at once. Conflict, NotFound.
+        """
+        promise = self._root(execution_id, function, data, arguments, timeout)
+        promise["tags"] |= _checked(tags) | place.tags(queue)
+        try:
+            found = await self.put("queue.enqueue", enqueue_request(queue, place, promise))
+        except StoreRefused as refused:
+            raise queue_error(refused, queue) from None
+        recorded = found["promise"]
+        if recorded["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
+            if self._observer.watching and found["made"]:
+                self._observer(ExecutionCreated(execution_id, function.id.rpartition("@")[0]))
+        elif recorded["id"] == promise["id"]:
+            _check_same(recorded, promise, function, is_call)
+        return str(recorded["id"]).removeprefix(ids.PREFIX)
 
     def _root(
         self,

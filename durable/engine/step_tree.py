@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from durable.engine.views import StepView
+from durable.records.view_models import StepView
 
 _NUMBER = re.compile(r"(\d+)")
 

@@ -1,12 +1,9 @@
-"""The views of surfaces: one set of plain views over the store's rows, for tables, JSON and whatever comes later.
-
-Times are ISO 8601 in UTC, durations in seconds, execution ids without `exec:`.
-"""
+"""The views of surfaces (`durable.records.view_models`), made of the store's rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +14,23 @@ from durable.core.definition_id import is_served
 from durable.core.errors import ExecutionError
 from durable.executions.states import PROMISE_OF
 from durable.records import notation
+from durable.records.view_models import (
+    DetailView,
+    DiscardView,
+    ExecutionView,
+    PromiseView,
+    PromptView,
+    QueueView,
+    RetryView,
+    ScheduleView,
+    SessionView,
+    StepView,
+)
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.operations.execution_tags import tags_of
+from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
-from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, SessionRow, decode_value
+from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, QueueRow, SessionRow, decode_value
 
 CELL = "durable_execute@1"
 _WORD = {
@@ -32,170 +42,8 @@ _WORD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RetryView:
-    """The n-th retry of a step: why there is one, and when it is tried again."""
-
-    step: str
-    number: int
-    error: str
-    next_at: str
-
-
 SHOWN_MAX = 10_000
 """Promises under an execution and its children that are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
-    """An execution in a list. `stuck`: it could go on, and no living engine serves it or knows the capabilities of its
-    session (`unknown_capabilities`), or `worker_stuck` says why its worker cannot."""
-
-    id: str
-    kind: str
-    state: str
-    stuck: bool
-    function: str
-    name: str
-    session: str | None
-    n: int | None
-    created_at: str
-    settled_at: str | None
-    duration: float
-    timeout_at: str | None
-    starts: int
-    attempts: int
-    last_error: str | None
-    note: str | None
-    engine: str | None
-    engine_pid: int | None
-    waits_for: list[str]
-    error: str | None
-    retry: RetryView | None = None
-    """The next try of a step that failed, where one waits for its time."""
-    worker_stuck: str | None = None
-    unknown_capabilities: list[str] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-    """The words that it is found by."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """A step, sleep, child, call or question of an execution.
-
-    `attempts` counts those without progress, and the retries of a step, which are `retries`; `tries` how often a step's
-    body began (of a child as `attempts`). `parent` is the id of what it is under: the execution, or another of these.
-    """
-
-    id: str
-    kind: str
-    name: str
-    state: str
-    created_at: str
-    settled_at: str | None
-    duration: float
-    attempts: int
-    error: str | None
-    note: str | None
-    value: Any
-    retries: list[RetryView] = field(default_factory=list)
-    tries: int = 0
-    parent: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptView:
-    """An open question and the command that answers it."""
-
-    id: str
-    execution: str
-    question: str
-    title: str | None
-    context: str | None
-    choices: list[Any] | None
-    schema: dict[str, Any] | None
-    default: Any
-    has_default: bool
-    created_at: str
-    timeout_at: str | None
-    command: str
-    form: str = "ask"
-    many: bool = False
-    initial: Any = None
-    to: list[str] = field(default_factory=list)
-    quorum: int | str = 1
-    reason: str | None = None
-    secret: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """A session: `idle`, `busy`, `unfinished` (cells left, nobody alive owns it) or `closed`."""
-
-    name: str
-    state: str
-    executions: int
-    unfinished: int
-    owner: str | None
-    owner_pid: int | None
-    worker_pid: int | None
-    created_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class PromiseView:
-    """A promise as it is, in the store's own words. `id` is whole."""
-
-    id: str
-    state: str
-    param: Any
-    value: Any
-    tags: dict[str, str]
-    created_at: str
-    timeout_at: str | None
-    settled_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleView:
-    """A cron line and what runs at its ticks; `missed`: once, all or skip."""
-
-    id: str
-    cron: str
-    function: str
-    name: str
-    arguments: Any
-    missed: str
-    created_at: str
-    next_run_at: str
-    last_run_at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DiscardView:
-    """A result that was thrown away, of the execution itself or of a step: its engine had lost the lease."""
-
-    at: str
-    step: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DetailView:
-    """Everything about one execution."""
-
-    execution: ExecutionView
-    arguments: Any
-    result: Any
-    traceback: str | None
-    steps: list[StepView] = field(default_factory=list)
-    discards: list[DiscardView] = field(default_factory=list)
-    prompts: list[PromptView] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """The execution's fields with the others beside them."""
-        found = asdict(self)
-        return {**found.pop("execution"), **found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +287,23 @@ def promise_view(row: PromiseRow) -> PromiseView:
     )
 
 
+def queue_view(row: QueueRow) -> QueueView:
+    """A queue as it stands."""
+    return QueueView(
+        name=row.name,
+        state=row.state,
+        concurrency=row.concurrency,
+        per_engine=row.per_engine,
+        per_key=row.per_key,
+        rate=None if row.rate is None else [*row.rate],
+        delayed=row.delayed,
+        waiting=row.waiting,
+        running=row.running,
+        started=row.started,
+        age=None if row.oldest_at is None else _duration(row.oldest_at, None),
+    )
+
+
 def schedule_view(record: dict[str, Any]) -> ScheduleView:
     """A schedule's protocol record."""
     param, function = decode_value(record["promiseParam"]), record["promiseTags"].get("durable:function", "")
@@ -471,7 +336,7 @@ async def detail_view(
                 awaited.add(step_id)
     steps = []
     for child in children:
-        if ":retry:" in child.id:
+        if ":retry:" in child.id or POSITION in child.tags:  # what a step writes is in its stream
             continue
         is_execution = "resonate:target" in child.tags and "resonate:timer" not in child.tags
         execution = child.tags.get("durable:child", child.id if is_execution else "")

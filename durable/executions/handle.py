@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import NotFound, StoreRefused, Waiting
 from durable.core.limits import CANCEL_GRACE_S
+from durable.executions.stream_reader import StreamItem
 from durable.functions.failures import rebuild
 from durable.records.values import from_json
 from durable.store.rows import ExecutionRow
@@ -88,6 +90,14 @@ class Execution[T]:
     async def signal(self, name: str, value: Any = None, *, key: str | None = None) -> bool:
         """Send it a signal, which it gets by `ctx.signal(name)` (`Engine.signal`)."""
         return await self._engine.signal(self.id, name, value, key=key)
+
+    def stream(self, name: str, offset: int = 0, *, wait_through_halts: bool = False) -> AsyncGenerator[StreamItem]:
+        """The items that it writes to a stream, from an offset on, until it has ended (`Engine.stream`)."""
+        return self._engine.stream(self.id, name, offset, wait_through_halts=wait_through_halts)
+
+    async def published(self, key: str, *, wait: bool = False, timeout: float | timedelta | None = None) -> Any:
+        """The newest value that it published under a key (`Engine.published`)."""
+        return await self._engine.published(self.id, key, wait=wait, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<execution {self.id}>"

@@ -10,19 +10,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 from uuid import UUID
 
 from resonate.types import PromiseRecord
 
-from capabilities.sandbox.front import Directories, Ran
-from capabilities.sandbox.limits import SandboxLimits
-from capabilities.sandbox.wasm.exports import Inputs
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
+from durable.core.limits import PATCH_NAME_CHARS_MAX
 from durable.functions import sandbox_step
 from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
@@ -36,9 +34,15 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
+from durable.functions.stream_methods import Publishing
 from durable.records.result import Result
 from durable.records.values import digest, encode, from_json, to_json
 from durable.store.port import StoreFace
+
+if TYPE_CHECKING:  # imported with the first foreign code
+    from capabilities.sandbox.front import Directories, Ran
+    from capabilities.sandbox.limits import SandboxLimits
+    from capabilities.sandbox.wasm.exports import Inputs
 
 
 class Cells(Protocol):
@@ -71,7 +75,7 @@ class FunctionInfo:
     """When it is ended, whatever it does; None for never."""
 
 
-class Context(Asking, Receiving, Starting):
+class Context(Asking, Publishing, Receiving, Starting):
     """The context of one durable function: begin operations with it, await what it returns."""
 
     def __init__(self, function_pass: FunctionPass, threads: StepThreads, cells: Cells) -> None:
@@ -143,6 +147,17 @@ class Context(Asking, Receiving, Starting):
     def _place(self) -> str:
         """The function's place in its execution, which does not name that: "" for its own function."""
         return self._pass.promise_id.removeprefix(self._pass.run.promise_id)
+
+    def patched(self, name: str) -> bool:
+        """Whether this execution goes the new way of a change in the code: `if ctx.patched("fee"): … else: …`.
+
+        True where nothing that is recorded went the old way, and from then on in each replay; False where it did. An
+        execution keeps the answer that it got first. When none that got False is open any more, remove the old way and
+        this question: records of those that got True go on without it (`durable replay check` says who needs it).
+        """
+        if not isinstance(name, str) or not 0 < len(name) <= PATCH_NAME_CHARS_MAX or "\0" in name:
+            raise BadArguments(f"a patch has a name of 1 to {PATCH_NAME_CHARS_MAX} characters, not {name!r:.80}")
+        return self._pass.patched(name, Leaf(self._pass, _nothing, NEVER, stoppable=True).perform)
 
     def uuid(self) -> UUID:
         """A random UUID (version 4) that a replay gets again."""
@@ -247,7 +262,7 @@ class Context(Asking, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = Context(nested, self._threads, self._cells)
+            context = type(self)(nested, self._threads, self._cells)
 
             async def main() -> Any:
                 try:
@@ -426,7 +441,7 @@ class Context(Asking, Receiving, Starting):
             )
             return to_json(asdict(replace(ran, value=plain(ran.value))), "what the sandbox gave")
 
-        return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), lambda value: Ran(**value))
+        return self._begin(made, sandbox_step.performing(self._pass, perform, self._ends), _ran)
 
     def component(self, component: str, function: str, *args: Any, instance: str = "") -> Operation[Any]:
         """Call an export of a component that this engine knows (`engine.sandbox.add`), once: its value is recorded.
@@ -522,6 +537,10 @@ class Context(Asking, Receiving, Starting):
         return found
 
 
+async def _nothing(_promise_id: str) -> None:
+    """A patch records that it is there."""
+
+
 def _moment(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
 
@@ -544,6 +563,13 @@ def _unchecked(operation: Operation[Result]) -> Operation[Result]:
             return Result.failed(inner.promise_id.removeprefix(ids.PREFIX), error)
 
     return Derived(operation, look)
+
+
+def _ran(value: dict[str, Any]) -> Ran:
+    """The recorded result of foreign code."""
+    from capabilities.sandbox.front import Ran
+
+    return Ran(**value)
 
 
 __all__ = ["NEVER", "Context"]

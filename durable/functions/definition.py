@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -193,6 +194,11 @@ class Function[**P, T_co]:
         self.__module__ = fn.__module__
         self.__wrapped__ = fn
         self.returns = hints_of(fn).get("return", inspect.Parameter.empty)
+        lint = os.environ.get("DURABLE_LINT")
+        if lint:
+            from durable.lint.import_warning import tell
+
+            tell(lint, file_of(fn.__module__), fn.__qualname__)
         self.own_ids = _own_ids(self, aliases)
         self.weak_ids = _weak_ids(self)
         self._enter()

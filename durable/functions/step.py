@@ -115,6 +115,12 @@ class StepThreads:
             raise error
         return result
 
+    @property
+    def busy(self) -> int:
+        """How many of them run a step now, or are about to."""
+        with self._lock:
+            return self._threads - self._idle
+
     def _grow(self) -> None:
         try:
             threading.Thread(target=self._serve, name="durable-step", daemon=True).start()

@@ -47,8 +47,8 @@ class ServerMetrics:
         """Count a request by the status that it was answered with."""
         self._answered[status] += 1
 
-    async def page(self) -> str:
-        """The text that is scraped. Raises StoreError."""
+    async def figures(self) -> tuple[StoreFigures, int]:
+        """The store's figures, looked at anew where that is due, and the time (ms since the epoch). StoreError."""
         async with self._order:
             if self._figures is None or time.monotonic() > self._again_at:
                 began = time.monotonic()
@@ -57,7 +57,12 @@ class ServerMetrics:
                 self._figures = await self._store.reads.figures(now=self._clock())
                 now = time.monotonic()
                 self._again_at = now + max(FIGURES_AGAIN_S, FIGURES_COST_FACTOR * (now - began))
-        return text_of([*self._of_store(self._figures), *self._of_server()])
+            return self._figures, self._clock()
+
+    async def page(self) -> str:
+        """The text that is scraped. Raises StoreError."""
+        figures, _ = await self.figures()
+        return text_of([*self._of_store(figures), *self._of_server()])
 
     def _of_store(self, figures: StoreFigures) -> list[Metric]:
         executions = Metric("durable_executions", "gauge", "Executions in the store, by function and state.")

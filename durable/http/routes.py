@@ -21,9 +21,10 @@ from checkpoint.blobs.directory import Blobs, check_digest
 from checkpoint.format.compression import check_kept
 from durable.core.errors import CheckpointError, DurableError
 from durable.core.events import BackgroundFailed
-from durable.core.limits import BATCH_BYTES_MAX, BODIES_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
+from durable.core.limits import BATCH_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
 from durable.http.access.roles import Role, TokenHolder
 from durable.http.pages.layout import HEADERS, said_page
+from durable.http.request_body import RequestBody, Turned
 from durable.http.site import Site
 from durable.http.sse import stream
 from durable.store.protocol.requests import Id
@@ -45,14 +46,6 @@ type Handler = Callable[[Request], Awaitable[Response]]
 FORM = "application/x-www-form-urlencoded"
 
 
-class Turned(Exception):
-    """A request that is not let in: its status and what is wrong."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def refusal(status: int, message: str) -> Response:
     """An error as the protocol has it, whatever the request was."""
     headers = {"www-authenticate": "Bearer"} if status == 401 else None
@@ -69,12 +62,16 @@ def create_app(site: Site, pages: ASGIApp | None = None) -> Starlette:
             Route("/chunk/{digest}", _for_engines(site, routes.chunk), methods=["GET", "HEAD", "PUT"]),
             Route("/prompts/{id}/answer", routes.answer, methods=["GET", "POST"]),
             Route("/executions/{id}/signals/{name}", _changing(site, routes.signal), methods=["POST"]),
+            Route("/executions/{id}/streams/{name}", _reading(site, routes.stream_items), methods=["GET"]),
+            Route("/executions/{id}/published", _reading(site, routes.all_published), methods=["GET"]),
+            Route("/executions/{id}/published/{key}", _reading(site, routes.published), methods=["GET"]),
             Route("/promises/{id}/settle", _changing(site, routes.settle), methods=["POST"]),
             Route("/poll/{group}/{pid}", Streamed(site, routes.poll), methods=["GET"]),
             Route("/changes/{client}", Streamed(site, routes.changes), methods=["GET"]),
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
             Route("/metrics", _reading(site, routes.metrics), methods=["GET"]),
+            Mount("/api/v1", _ApiOnDemand(site)),
             *(() if pages is None else (Route("/", _to_pages, methods=["GET"]), Mount("/ui", pages))),
         ],
         middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
@@ -157,6 +154,21 @@ def _answering(handler: Handler) -> Handler:
     return answer
 
 
+class _ApiOnDemand:
+    """The HTTP API, loaded by its first request: an engine that is served needs none of it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            from durable.http.api.api_app import create_api
+
+            self._app = create_api(self._site)
+        await self._app(scope, receive, send)
+
+
 class Streamed:
     """An ASGI endpoint that lets an engine in and then streams."""
 
@@ -187,7 +199,7 @@ class Routes:
 
     async def envelope(self, request: Request) -> Response:
         """`POST /`"""
-        async with Body(self._site, request, BODY_BYTES_MAX) as body:
+        async with RequestBody(self._site, request, BODY_BYTES_MAX) as body:
             status, text = await self._site.desk.envelope(body)
         return Response(text, status, media_type="application/json")
 
@@ -196,7 +208,7 @@ class Routes:
         client, number = request.headers.get(CLIENT, ""), request.headers.get(BATCH, "")
         if not 0 < len(client) <= 100 or not 0 < len(number) <= 20:
             raise Turned(400, "a batch has the headers durable-client and durable-batch")
-        async with Body(self._site, request, BATCH_BYTES_MAX) as body:
+        async with RequestBody(self._site, request, BATCH_BYTES_MAX) as body:
             last = self._batches.get(client)
             if last is not None and last[0] == number:
                 task = last[1]
@@ -224,7 +236,7 @@ class Routes:
         digest, blobs = request.path_params["digest"], self._site.blobs
         try:
             if request.method == "PUT":
-                async with Body(self._site, request, BATCH_BYTES_MAX) as body:
+                async with RequestBody(self._site, request, BATCH_BYTES_MAX) as body:
                     await asyncio.to_thread(_keep, blobs, digest, body)
                 return Response(status_code=204)
             if request.method == "HEAD":
@@ -240,15 +252,32 @@ class Routes:
     async def signal(self, request: Request) -> Response:
         """`POST /executions/{id}/signals/{name}`"""
         execution, name = _id(request, "id"), _id(request, "name")
-        async with Body(self._site, request, BODY_BYTES_MAX) as body:
+        async with RequestBody(self._site, request, BODY_BYTES_MAX) as body:
             key = request.headers.get("idempotency-key")
             status, said = await self._site.signals.signal(execution, name, body, key)
+        return JSONResponse(said, status)
+
+    async def stream_items(self, request: Request) -> Response:
+        """`GET /executions/{id}/streams/{name}?offset=N&wait=S`"""
+        asked = _id(request, "id"), _id(request, "name"), dict(request.query_params)
+        status, said = await self._site.streams.items(*asked)
+        return JSONResponse(said, status)
+
+    async def published(self, request: Request) -> Response:
+        """`GET /executions/{id}/published/{key}?wait=S`"""
+        asked = _id(request, "id"), _id(request, "key"), dict(request.query_params)
+        status, said = await self._site.streams.published(*asked)
+        return JSONResponse(said, status)
+
+    async def all_published(self, request: Request) -> Response:
+        """`GET /executions/{id}/published`"""
+        status, said = await self._site.streams.all_published(_id(request, "id"))
         return JSONResponse(said, status)
 
     async def settle(self, request: Request) -> Response:
         """`POST /promises/{id}/settle`"""
         promise = _id(request, "id")
-        async with Body(self._site, request, BODY_BYTES_MAX) as body:
+        async with RequestBody(self._site, request, BODY_BYTES_MAX) as body:
             status, said = await self._site.signals.settle(promise, body)
         return JSONResponse(said, status)
 
@@ -266,7 +295,7 @@ class Routes:
                     raise Turned(401, "send a token, or the link that a webhook gave for this prompt")
             else:
                 await let_in(site, request, "answer")
-            async with Body(site, request, BODY_BYTES_MAX) as body:
+            async with RequestBody(site, request, BODY_BYTES_MAX) as body:
                 status, said = await site.answers.answer(prompt, body, link, holder)
             if holder is not None:
                 site.audit.done(holder, *_audited(request), status)
@@ -289,7 +318,7 @@ class Routes:
             elif request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
                 raise Turned(403, "The form was sent by another site.")
             else:
-                async with Body(site, request, BODY_BYTES_MAX) as body:
+                async with RequestBody(site, request, BODY_BYTES_MAX) as body:
                     status, text = await site.answers.form(body, link)
         except Turned as turned:
             status, text = turned.status, said_page("That did not work", str(turned))
@@ -332,44 +361,6 @@ class Routes:
         """Answer an error that nobody expected: told to our observer, not to the client."""
         self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
         return refusal(500, f"an error of the server itself: {type(error).__name__}")
-
-
-class Body:
-    """A request's body within its limit, counted while it is held."""
-
-    def __init__(self, site: Site, request: Request, limit: int) -> None:
-        self._site = site
-        self._request = request
-        self._limit = limit
-        self._held = 0
-
-    async def __aenter__(self) -> bytes:
-        declared = self._request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._limit:
-            raise self._too_large()
-        chunks = []
-        try:
-            async for chunk in self._request.stream():
-                self._hold(len(chunk))
-                chunks.append(chunk)
-        except BaseException:
-            self._site.body_bytes -= self._held
-            raise
-        return b"".join(chunks)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._site.body_bytes -= self._held
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        self._site.body_bytes += size
-        if self._held > self._limit:
-            raise self._too_large()
-        if self._site.body_bytes > BODIES_BYTES_MAX:
-            raise Turned(503, "too many large requests at once (BODIES_BYTES_MAX); try again")
-
-    def _too_large(self) -> Turned:
-        return Turned(413, f"the body is over the limit of {self._limit} bytes")
 
 
 def _id(request: Request, name: str) -> str:

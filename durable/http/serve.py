@@ -54,17 +54,20 @@ async def serving(site: Site, sock: socket.socket, pages: ASGIApp | None = None)
     pages: the dashboard, where there is to be one.
     """
     protocol = cast(type[asyncio.Protocol], functools.partial(DeadlineConnection, site.guard))
-    async with serving_app(create_app(site, pages), sock, protocol=protocol, ending=site.end_streams):
-        keeping = asyncio.create_task(site.keep())
-        sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
-        posting = asyncio.create_task(keep_posting(site.store, site.observe))
-        try:
-            yield url_of(sock)
-        finally:
-            keeping.cancel()
-            sweeping.cancel()
-            posting.cancel()
-            await asyncio.wait([keeping, sweeping, posting])
+    try:
+        async with serving_app(create_app(site, pages), sock, protocol=protocol, ending=site.end_streams):
+            keeping = asyncio.create_task(site.keep())
+            sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+            posting = asyncio.create_task(keep_posting(site.store, site.observe))
+            try:
+                yield url_of(sock)
+            finally:
+                keeping.cancel()
+                sweeping.cancel()
+                posting.cancel()
+                await asyncio.wait([keeping, sweeping, posting])
+    finally:
+        await site.close()
 
 
 @asynccontextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from checkpoint.blobs.directory import Blobs
 from durable.core.events import BackgroundFailed, Observer, log_event
@@ -23,6 +24,7 @@ from durable.http.remote_leases import RemoteLeases
 from durable.http.signal_api import SignalApi
 from durable.http.sse import Messages
 from durable.http.store_api import Desk
+from durable.http.stream_api import StreamApi
 from durable.sessions.checkpoints.retention import blobs_of
 from durable.store.direct_store import DirectStore
 from durable.store.remote.transit_key import transit_key
@@ -72,8 +74,9 @@ class Site:
     """One served store.
 
     token: the server's own, with which engines work on the store. tokens_file: those of people and programs, with their
-    roles. lease_s: how long an engine elsewhere may be silent. clock: monotonic, in seconds. StoreError for a file of
-    tokens that cannot be read.
+    roles. runs: executions and sessions run in this process, too; engine_options: those of `durable.open` for that.
+    examine: what `durable doctor` does; runs in a thread. lease_s: how long an engine elsewhere may be silent. clock:
+    monotonic, in seconds. StoreError for a file of tokens that cannot be read.
     """
 
     def __init__(
@@ -83,6 +86,9 @@ class Site:
         *,
         tokens_file: TokensFile | None = None,
         host_check: HostCheck | None = None,
+        runs: bool = False,
+        engine_options: Mapping[str, Any] | None = None,
+        examine: Callable[[], Sequence[object]] | None = None,
         observer: Observer = log_event,
         lease_s: float = LEASE_MS / 1000,
         clock: Callable[[], float] = time.monotonic,
@@ -92,6 +98,7 @@ class Site:
         self.desk = Desk(store, Seals(store.key, transit_key(token)), self.leases, clock)
         self.answers = Answers(store, token)
         self.signals = SignalApi(store)
+        self.streams = StreamApi(store)
         self.rate = Rate(REQUESTS_PER_S_MAX, REQUESTS_BURST_MAX, RATE_WAIT_S)
         self.guard = ConnectionGuard(connections_max())
         self.blobs: Blobs = blobs_of(store)
@@ -99,6 +106,15 @@ class Site:
         self.body_bytes = 0
         """Of bodies that are being read or answered."""
         self.ending = False
+        self.ended = asyncio.Event()
+        """Set when streams are to end."""
+        self.runs = runs
+        self.engine: asyncio.Future[Any] | None = None
+        """The server's own engine, where the API has needed it."""
+        self.engine_options = dict(engine_options or {})
+        self.examine = examine
+        self.events: Any = None
+        """The log of events, where somebody has asked for it."""
         self.stream_s = POLL_S
         """How long an event stream lasts."""
         self.tokens = Tokens(token, tokens_file)
@@ -178,7 +194,18 @@ class Site:
         self.ending = True
         for end in list(self._pages):
             end()
+        self.ended.set()
         for listener in list(self._listeners.values()):
             listener.messages.close()
         for feed in list(self.desk.feeds.values()):
             feed.close()
+
+    async def close(self) -> None:
+        """End what the API began: its engine, and the log of events. The store stays open."""
+        if self.events is not None:
+            await self.events.close()
+        if self.engine is not None:
+            await asyncio.wait([self.engine])
+            if self.engine is not None and self.engine.exception() is None:
+                await self.engine.result().close()
+        self.audit.flush()

@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 
 from durable.core.limits import POLL_BEAT_S, POLL_QUEUE_MAX
 
-_HEADERS = [
+STREAM_HEADERS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # a proxy in front must not hold messages back
@@ -83,7 +83,7 @@ async def stream(messages: StreamSource, receive: Receive, send: Send, *, life_s
     ends_at = loop.time() + life_s
     gone = asyncio.create_task(_disconnected(receive, messages))
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
         await _send(send, _COMMENT)
         while not messages.closed and loop.time() < ends_at:
             try:

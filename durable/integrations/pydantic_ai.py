@@ -48,10 +48,11 @@ from pydantic_ai.toolsets import FunctionToolset
 
 from durable.agents.context_window import ContextWindow
 from durable.agents.conversation import AgentMessage, CallPart, MessagePart, ReturnPart, TextPart
-from durable.core.errors import BadArguments, Denied, ExecutionError
+from durable.core.errors import BadArguments, ExecutionError
 from durable.core.limits import PROMPT_CHARS_MAX
 from durable.functions.context import Context
 from durable.functions.definition import Retry
+from durable.integrations.agent_steps import ApprovalOptions, StepOptions, question_of, session_code, tool_options
 
 STEP = "durable"
 """The key of a tool's metadata under which its Retry stands, or False for a tool that is no step."""
@@ -66,14 +67,6 @@ class _AgentRun:
 
 
 _RUN: ContextVar[_AgentRun | None] = ContextVar("durable_pydantic_ai_run", default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class StepOptions:
-    """How a step is made: its retries, and its time limit."""
-
-    retry: Retry | None = None
-    timeout: float | timedelta | None = None
 
 
 class _Steps(JournalCallableOperationBackend[StepOptions]):
@@ -161,12 +154,7 @@ class DurableExecution(BaseDurabilityCapability[Any]):
     def get_durable_operation_backend(self) -> DurableOperationBackend[StepOptions]:
         def of_tool(_: DurableOperationId, tool: Any, __: str) -> StepOptions | Literal[False]:
             metadata = (tool.tool_def.metadata or {}) if tool is not None else {}
-            found = metadata.get(STEP, self._tools)
-            if found is False or isinstance(found, StepOptions):
-                return found  # type: ignore[no-any-return]
-            if isinstance(found, Retry):
-                return replace(self._tools, retry=found)
-            raise BadArguments(f"a tool's metadata {STEP!r} is a Retry, StepOptions or False, not {found!r}")
+            return tool_options(metadata.get(STEP, self._tools), self._tools, tool.tool_def.name if tool else "")
 
         config = RoleBasedOperationConfig[StepOptions](
             model=self._model, event=self._tools, capability=self._tools, tool=self._tools, resolve_tool=of_tool
@@ -247,21 +235,15 @@ class AskPeople(AbstractCapability[Any]):
         run = _RUN.get()
         if run is None:
             return None
-        options: dict[str, Any] = {"timeout": self.timeout} if self.timeout is not None else {}
-        if self.to:
-            options["to"] = [self.to] if isinstance(self.to, str) else list(self.to)
+        people = ApprovalOptions(self.to, self.timeout)
         approvals: dict[str, Any] = {}
         for call in requests.approvals:
-            question = f"{call.tool_name}({call.args_as_json_str()})"[:PROMPT_CHARS_MAX]
-            try:
-                await run.ctx.approve(question, details=call.args_as_dict(), **options)
-                approvals[call.tool_call_id] = True
-            except (Denied, TimeoutError) as error:
-                approvals[call.tool_call_id] = ToolDenied(str(error))
+            why = await people.denial(run.ctx, call.tool_name, call.args_as_json_str(), call.args_as_dict())
+            approvals[call.tool_call_id] = True if why is None else ToolDenied(why)
         calls: dict[str, Any] = {}
         for call in requests.calls:
-            question = f"The result of {call.tool_name}({call.args_as_json_str()})"[:PROMPT_CHARS_MAX]
-            calls[call.tool_call_id] = await run.ctx.ask(question, schema={}, **options)
+            question = f"The result of {question_of(call.tool_name, call.args_as_json_str())}"[:PROMPT_CHARS_MAX]
+            calls[call.tool_call_id] = await run.ctx.ask(question, schema={}, **people.options())
         return requests.build_results(approvals=approvals, calls=calls)
 
 
@@ -281,11 +263,7 @@ def run_code_toolset(session: str = "agent", *, name: str = "run_code") -> Funct
         run = _RUN.get()
         if run is None:
             raise BadArguments("run_code works in run_agent only: the session's execution belongs to the function")
-        result = await run.ctx.execute(code, session=session, check=False)
-        found: dict[str, Any] = {"stdout": result.stdout, "stderr": result.stderr, "value": result.repr}
-        if result.error is not None:
-            found["error"] = result.error.traceback or str(result.error)
-        return {key: value for key, value in found.items() if value}
+        return await session_code(run.ctx, code, session)
 
     toolset.add_function(run_code, name=name, metadata={STEP: False})
     return toolset

@@ -11,12 +11,13 @@ import hashlib
 import hmac
 import os
 from collections.abc import Callable
+from functools import cached_property
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
 
-from capabilities.standard.pinned_connection import Lookup, PinnedResolver, client, parse_url, refusal_in, system_lookup
 from durable.core.clock import Clock, now_ms
 from durable.core.errors import BadArguments, Denied, DurableError, EngineClosed
 from durable.core.events import BackgroundFailed, Observer
@@ -25,6 +26,9 @@ from durable.core.retries import Retries
 from durable.prompts.webhooks import Webhook
 from durable.store.changes import Changes, StoreChange
 from durable.store.direct_store import DirectStore
+
+if TYPE_CHECKING:
+    from capabilities.standard.pinned_connection import Lookup, PinnedResolver
 
 SIGNED_BY = "DURABLE_LISTENER_SECRET"
 PRIVATE = "DURABLE_LISTENER_PRIVATE"
@@ -78,7 +82,7 @@ class Poster:
         observer: Observer,
         *,
         private: tuple[str, ...] = (),
-        lookup: Lookup = system_lookup,
+        lookup: Lookup | None = None,
         clock: Clock = now_ms,
         retries: Retries | None = None,
     ) -> None:
@@ -86,12 +90,19 @@ class Poster:
         self._observe = observer
         self._clock = clock
         self._retries = retries or Retries(RETRY_FIRST_S, WEBHOOK_RETRY_S_MAX)
-        self._resolver = PinnedResolver(lookup, private)
+        self._lookup = lookup
+        self._private = private
         self._secret = listener_secret(store.key)
         self._posts = Changes()
         self._others = Changes()
         self._unwatch: Callable[[], None] = store.watch(self._on_change)
         self._sending: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _resolver(self) -> PinnedResolver:
+        from capabilities.standard.pinned_connection import PinnedResolver, system_lookup
+
+        return PinnedResolver(self._lookup or system_lookup, self._private)
 
     def _on_change(self, change: StoreChange) -> None:
         if change.posts:
@@ -153,6 +164,8 @@ class Poster:
 
     async def _post(self, post: _Claimed) -> str | None:
         """Send it; what is wrong when it was not taken. Denied where the address may not be reached."""
+        from capabilities.standard.pinned_connection import client, parse_url, refusal_in
+
         url = parse_url(post.url, ("http", "https"))
         assert url.host is not None
         self._resolver.check_literal(url.host)

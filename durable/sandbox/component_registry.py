@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from capabilities.sandbox.component_manifest import ComponentManifest, parse_component
@@ -73,6 +73,9 @@ class Declared:
     def of(cls, given: Iterable[Component] | Declared) -> Declared:
         """These; the object itself when it is one."""
         return given if isinstance(given, Declared) else cls(given)
+
+    def __iter__(self) -> Iterator[Component]:
+        return iter(self._given.values())
 
     def manifests(self) -> dict[str, ComponentManifest]:
         """Of those that were given, by id."""

@@ -11,9 +11,11 @@ from typing import Any
 
 from capabilities.sandbox.component_manifest import ComponentManifest
 from capabilities.sandbox.errors import ComponentNotFound
+from capabilities.sandbox.host_calls import Port
 from capabilities.sandbox.wasm.component_call import ComponentCall
 from capabilities.sandbox.wasm.component_imports import Interface
 from capabilities.sandbox.wasm.exports import Inputs
+from capabilities.sandbox.wasm.host_interface import Locals
 from capabilities.sandbox.wasm.module_call import CoreCall, Outcome
 from capabilities.sandbox.wasm.runtime import Component, Module, Runtime, is_component
 from durable.core.errors import NotDeclared
@@ -139,20 +141,21 @@ class Components:
         name, limits = known.manifest.id, known.manifest.limits
         if isinstance(known.code, Module):
             return CoreCall(self.runtime, known.code, limits, port=calls.port, component=name)
+        return self.component_call(known, calls.port, self.locals())
+
+    def component_call(self, known: Known, port: Port, locals: Locals) -> ComponentCall:
+        """A fresh instance of a component, that asks this port, and has these functions of the engine's own."""
+        assert not isinstance(known.code, Module)
+        name, limits = known.manifest.id, known.manifest.limits
+        interfaces = known.interfaces
         return ComponentCall(
-            self.runtime,
-            known.code,
-            limits,
-            interfaces=known.interfaces,
-            port=calls.port,
-            locals=self._locals(),
-            name=name,
+            self.runtime, known.code, limits, interfaces=interfaces, port=port, locals=locals, name=name
         )
 
     def _compiled(self, data: bytes, name: str) -> Module | Component:
         return self.runtime.component(data, name) if is_component(data) else self.runtime.module(data, name)
 
-    def _locals(self) -> dict[str, Callable[..., Any]]:
+    def locals(self) -> dict[str, Callable[..., Any]]:
         """The answers of this engine itself to `durable:host`."""
         known = self._manifests()
 

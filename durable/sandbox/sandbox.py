@@ -14,6 +14,7 @@ from capabilities.sandbox.routing import Name, is_wasm
 from capabilities.sandbox.wasm.exports import Inputs
 from durable.core import ids
 from durable.core.errors import BadArguments
+from durable.sandbox.component_registry import Declared
 from durable.sandbox.execution_watch import Ending
 from durable.sandbox.javascript import JavaScript
 from durable.sandbox.python import Python
@@ -22,11 +23,14 @@ from durable.sandbox.wasm import Wasm
 
 if TYPE_CHECKING:
     from capabilities.sandbox.component_manifest import ComponentManifest
+    from capabilities.sandbox.wasm.actor_instance import InstanceMessage
     from capabilities.sandbox.wasm.fuel_meter import Outcome
     from capabilities.sandbox.wasm.runtime import Compilations
     from durable.engine.engine import Engine
+    from durable.sandbox.component_instances import Applied, Base, ComponentInstances, Entries
     from durable.sandbox.components import Components
     from durable.sandbox.javascript_instance import JavaScriptInstance
+    from durable.sandbox.local_instance import LocalInstance
 
 
 class Sandbox:
@@ -36,8 +40,9 @@ class Sandbox:
         self.ends_with = Ending(engine.store, engine.changed).of
         """For `ctx.sandbox`: what runs inside ends with this execution."""
         self._house = engine._house
-        self._declared = engine._declared
+        self._declared = Declared.of(engine._components)
         self._components: Components | None = None
+        self._instances: ComponentInstances | None = None
         self._shared = Shared(engine._house)
         wasm = Wasm(self._shared, self._known)
         self._front = Front({"python": Python(engine), "javascript": JavaScript(self._shared), "wasm": wasm})
@@ -185,6 +190,63 @@ class Sandbox:
             known, component, function, *args, execution_id=execution, instance=instance, kept=kept
         )
 
+    async def take_message(
+        self,
+        component: str,
+        actor: str,
+        message: InstanceMessage,
+        base: Base,
+        execution: str,
+        journal: Entries,
+    ) -> Applied:
+        """For actors that are components: give a message to the actor's instance (specs/actors.md, W4-W9)."""
+        if self._instances is None:
+            from durable.sandbox.component_instances import ComponentInstances
+
+            self._instances = ComponentInstances(self._known())
+        known = await self._known().have(component)
+        return await self._instances.apply(known, actor, message, base, execution, journal)
+
+    async def take_module_message(
+        self,
+        component: str,
+        actor: str,
+        message: InstanceMessage,
+        execution: str,
+        kept: tuple[str, bytes] | None,
+    ) -> tuple[Any, bytes, str]:
+        """The same for a core module: its value, its state, and why nothing was called, or "" (W1)."""
+        from durable.sandbox.wasm_instance import take_module_message
+
+        return await take_module_message(self._known(), component, actor, message, execution, kept)
+
+    async def local_instance(
+        self, component: str, actor: str, config: bytes, saved: bytes | None = None
+    ) -> LocalInstance:
+        """For actors in memory: an instance that was started. What stopped its start (specs/actors.md, L6)."""
+        from durable.sandbox.local_instance import LocalInstance
+
+        await self._known().added(component)
+        made = LocalInstance(self._known(), component, actor, saved)
+        await made.start(config)
+        return made
+
+    async def is_module(self, component: str) -> bool:
+        """Whether what is known by that id is a core module: its state is a snapshot. ComponentNotFound."""
+        from capabilities.sandbox.wasm.runtime import is_component
+
+        return not is_component((await self._known().have(component)).data)
+
+    def let_go(self, actor: str) -> None:
+        """End the instance that is kept for an actor, if one is."""
+        if self._instances is not None:
+            self._instances.let_go(actor)
+
+    @property
+    def instances(self) -> int:
+        """How many instances are kept between the messages of actors."""
+        return 0 if self._instances is None else len(self._instances)
+
     def _known(self) -> Components:
         if self._components is None:
             from durable.sandbox.components import Components
@@ -194,6 +256,8 @@ class Sandbox:
 
     async def close(self) -> None:
         """End what is kept for components, and the threads."""
+        if self._instances is not None:
+            await self._instances.close()
         if self._components is not None:
             await self._components.close()
         self._shared.close()

@@ -53,7 +53,7 @@ class SandboxCalls:
 
     def __init__(self, permits: ComponentPermits, execution_id: str, meter: str = "", code: str = "") -> None:
         self._permits = permits
-        self._execution = execution_id
+        self.execution = execution_id
         self._meter = meter
         self._code = code
         self._counts: Counter[str] = Counter()
@@ -77,7 +77,7 @@ class SandboxCalls:
         except Exception as error:
             if isinstance(error, DurableError) and not isinstance(error, StoreError):
                 raise
-            raise EngineFailed(f"answer {call.capability} of {self._execution}", error) from error
+            raise EngineFailed(f"answer {call.capability} of {self.execution}", error) from error
 
     async def _answered(self, call: HostCall) -> Any:
         capability = self._capability(call)
@@ -85,7 +85,7 @@ class SandboxCalls:
             arguments = capability.bind(call.method, [], call.arguments)
             param = {"args": [], "kwargs": call.arguments, **({"method": call.method} if call.method else {})}
             to_json(param, f"what {call.capability} is given")
-            asked = self._permits.call(call.capability, call.method, arguments, self._execution, "")
+            asked = self._permits.call(call.capability, call.method, arguments, self.execution, "")
             capability.touches(asked)
         except Denied as denied:  # a path that leads out, another scheme: no matter of rules
             self._permits.house.audit.decided(asked, PolicyDecision("denied", str(denied)))
@@ -129,7 +129,7 @@ class SandboxCalls:
     ) -> dict[str, Any]:
         """The call's promise: the recorded one, which keeps the decision that it was recorded with, or a new one."""
         self._counts[call.capability] += 1
-        promise_id = ids.call_promise(self._execution, call.capability, self._counts[call.capability])
+        promise_id = ids.call_promise(self.execution, call.capability, self._counts[call.capability])
         asked.key = promise_id
         decision = capability.allow(asked, self._permits.policy)
         if decision.verdict == "ask":  # nobody is asked while foreign code runs
@@ -137,7 +137,7 @@ class SandboxCalls:
         if decision.resource is None and (touched := capability.touches(asked)):
             decision = decision._replace(resource=touched[0])
         made = digest(call.capability, param)
-        tags = call_tags(promise_id, ids.execution_promise(self._execution), call.capability, made)
+        tags = call_tags(promise_id, ids.execution_promise(self.execution), call.capability, made)
         tags["durable:decision"] = f"{decision.verdict}: {decision.reason}"[:500]
         tags["durable:component"] = self._permits.component
         if self._code:
@@ -151,7 +151,7 @@ class SandboxCalls:
         self._compare(promise_id, promise["tags"], tags)
         if promise["state"] == "pending" and promise["tags"]["durable:decision"].startswith("denied"):
             denial = self._denial(call, decision, decision.reason)
-            found = {**document(denial, self._execution), "action": denial.action, "resource": denial.resource}
+            found = {**document(denial, self.execution), "action": denial.action, "resource": denial.resource}
             self._permits.house.audit.decided(asked, decision)
             promise = await self._request("promise.settle", {"id": promise_id, **failed_with(found)})
         return promise
@@ -160,7 +160,7 @@ class SandboxCalls:
         """Check that this is the call recorded in this place, by what is asked and by what it took to come here."""
         if self._code and recorded.get(CODE_TAG, self._code) != self._code:
             raise Conflict(
-                f"execution {self._execution!r} has calls of other code recorded; give this code an id of its own"
+                f"execution {self.execution!r} has calls of other code recorded; give this code an id of its own"
             )
         if recorded.get("durable:digest") != made["durable:digest"]:
             raise NonDeterminism(promise_id, "the same call with other arguments", f"{made['durable:name']} with these")
@@ -172,18 +172,21 @@ class SandboxCalls:
     # -- performing ---------------------------------------------------------------------------------------------
 
     async def _perform(self, capability: Capability, asked: CapabilityCall) -> dict[str, Any]:
-        house = self._permits.house
         await self._permits.delay(asked)
-        house.audit.decided(asked, capability.allow(asked, self._permits.policy))
         try:
-            if capability.name == "sleep":
-                await asyncio.sleep(asked.arguments["seconds"])
-                value = None
-            else:
-                value = to_json(await capability.perform(asked, house.threads.run), f"the result of {capability.name}")
+            value = to_json(await self._effect(capability, asked), f"the result of {capability.name}")
         except Exception as raised:
-            return await self._request("promise.settle", {"id": asked.key, **failed_by(raised, self._execution)})
+            return await self._request("promise.settle", {"id": asked.key, **failed_by(raised, self.execution)})
         return await self._request("promise.settle", {"id": asked.key, **succeeded(capability, value)})
+
+    async def _effect(self, capability: Capability, asked: CapabilityCall) -> Any:
+        """Perform it; what it gives."""
+        house = self._permits.house
+        house.audit.decided(asked, capability.allow(asked, self._permits.policy))
+        if capability.name == "sleep":
+            await asyncio.sleep(asked.arguments["seconds"])
+            return None
+        return await capability.perform(asked, house.threads.run)
 
     async def _request(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = (await self._permits.house.store.request(kind, data)).data["promise"]

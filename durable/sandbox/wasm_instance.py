@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 from capabilities.sandbox.errors import InvalidConfiguration
+from capabilities.sandbox.wasm.actor_instance import ActorInstance, Dropped, InstanceMessage
 from capabilities.sandbox.wasm.fuel_meter import Outcome
+from capabilities.sandbox.wasm.module_call import CoreCall
 from capabilities.sandbox.wasm.runtime import Module
 from capabilities.sandbox.wasm.snapshot import Snapshotable, give, take
 from durable.sandbox.components import Components, Known
@@ -44,16 +47,57 @@ async def call_instance(
     kept: the execution id of that call and what it gave of state; None to begin. Else as `Components.call`, and
     SnapshotRefused for a state that is not as it was kept, or of another module.
     """
+    return await _with_state(
+        components, component, lambda call: call.call(function, *args), execution_id, instance, kept
+    )
+
+
+async def take_module_message(
+    components: Components,
+    component: str,
+    actor: str,
+    message: InstanceMessage,
+    execution_id: str,
+    kept: tuple[str, bytes] | None,
+) -> tuple[Any, bytes, str]:
+    """The same with a message for an actor: its value, the state, and why nothing was called, or "".
+
+    The module's `_start` is called where there is no state yet.
+    """
+
+    def take_message(call: CoreCall) -> Outcome | Dropped:
+        instance = ActorInstance(call, actor)
+        if kept is None:
+            instance.start()
+        else:
+            instance.resume()
+        try:
+            return instance.take(message)
+        except Dropped as dropped:
+            return dropped
+
+    found, state = await _with_state(components, component, take_message, execution_id, actor, kept)
+    return (None, state, str(found)) if isinstance(found, Dropped) else (found.value, state, "")
+
+
+async def _with_state[T](
+    components: Components,
+    component: str,
+    use: Callable[[CoreCall], T],
+    execution_id: str,
+    instance: str,
+    kept: tuple[str, bytes] | None,
+) -> tuple[T, bytes]:
     known = await components.have(component)
     calls = SandboxCalls(known.permits, execution_id, known.meter)
     runtime, secret = components.runtime, known.permits.house.store.key
     source = await asyncio.to_thread(sources_of, known, components)
     made = source.call(runtime, known.manifest.limits, port=calls.port, component=component)
 
-    def work() -> tuple[Outcome, bytes]:
+    def work() -> tuple[T, bytes]:
         if kept is not None:
             give(source, made, kept[1], key_of(secret, kept[0], component, instance))
-        outcome = made.call(function, *args)
+        outcome = use(made)
         return outcome, take(source, made, key_of(secret, execution_id, component, instance))
 
     made.guard.pace = known.permits.together.pace

@@ -29,6 +29,8 @@ class StoreChange:
     """Sessions whose owner, cells or checkpoints changed."""
     policies: frozenset[str] = frozenset()
     """Sessions whose permissions changed, or `*` for everybody's."""
+    streams: frozenset[str] = frozenset()
+    """Executions that wrote to a stream or published a value, by promise id."""
     posts: bool = False
     """Messages for listeners at URLs wait to be sent."""
     lapsed: bool = False

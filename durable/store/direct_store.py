@@ -26,6 +26,7 @@ from durable.store.operations.transaction import Effects, MessageEnd, Tx
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
 from durable.store.rows import PromiseRow, promise_row
 from durable.store.standing import UNKNOWN, Standing
+from durable.store.waiters import Waiters
 from durable.store.writer import Job, Writer
 
 if TYPE_CHECKING:
@@ -86,10 +87,7 @@ class DirectStore:
         self._loop = asyncio.get_running_loop()
         self._closing: asyncio.Task[None] | None = None
         self._futures: dict[Job, asyncio.Future[Answer]] = {}
-        self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
-        self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
-        """The waiters that want to hear of halts as well, by the promise that they wait for."""
-        self._impatient: set[asyncio.Future[PromiseRow]] = set()
+        self._waiters = Waiters()
         self._watchers: list[Callable[[StoreChange], None]] = []
         self._searches: set[asyncio.Task[None]] = set()
 
@@ -174,6 +172,12 @@ class DirectStore:
         """Keep the leases of what an engine of this process runs, until it leaves (L1)."""
         self._leases.enter(engine, held)
 
+    def tell_renewals(self, told: Callable[[float], None]) -> None:
+        """Tell, now and at each renewal of the engine's own lease, until when its workers may live if it stands still.
+
+        told: called from a thread with seconds of CLOCK_BOOTTIME. Never where engines live by locks of a file.
+        """
+
     def discarded(self, task_id: str, step: str, reason: str) -> None:
         """Tell of a result that was thrown away, since the task was another's (L5)."""
         from durable.core.events import ResultDiscarded
@@ -214,14 +218,8 @@ class DirectStore:
         halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when nothing can be
         recorded for want of space (W6).
         """
-        future: asyncio.Future[PromiseRow] = self._loop.create_future()
-        if not patient:
-            self._impatient.add(future)
-        # Registered before it is read: whatever settles or halts it after the read finds the waiter.
-        registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
-        for register in registers:
-            register.setdefault(promise_id, set()).add(future)
-        try:
+        # Entered before it is read: whatever settles or halts it after the read finds the waiter.
+        with self._waiters.entered(promise_id, halts=halts, patient=patient) as future:
             standing = self.glance.standing(promise_id)
             if not standing.pending:
                 standing = UNKNOWN
@@ -233,15 +231,6 @@ class DirectStore:
             if held is not None:
                 raise held.error()
             return await future
-        finally:
-            self._impatient.discard(future)
-            for register in registers:
-                waiting = register.get(promise_id, set())
-                waiting.discard(future)
-                if not waiting:
-                    register.pop(promise_id, None)
-            if future.done() and not future.cancelled():
-                future.exception()  # told while the first look told the same
 
     async def _halt_of(self, promise_id: str) -> Halt | None:
         """The halt that holds up a promise already."""
@@ -264,10 +253,7 @@ class DirectStore:
 
     def _fail_waiters(self) -> None:
         """The store is closed: nobody will be told any more."""
-        for waiting in self._waiters.values():
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(EngineClosed(f"store {self.name!r} is closed"))
+        self._waiters.close(lambda: EngineClosed(f"store {self.name!r} is closed"))
 
     async def _end_searches(self) -> None:
         for task in self._searches:
@@ -293,9 +279,8 @@ class DirectStore:
             if type(job.outcome) is not Answer:
                 self._look_at_failure(job)
         for promise_id, record in (*effects.settled.items(), *effects.internal.items()):
-            for waiter in self._waiters.get(promise_id, ()):
-                if not waiter.done():
-                    waiter.set_result(promise_row(record))
+            if promise_id in self._waiters:
+                self._waiters.settled(promise_row(record))
         if effects.halted or effects.halts:
             self._tell_halts(effects, foreign)
         for end, message in effects.pushes:
@@ -314,6 +299,7 @@ class DirectStore:
                 _expired(effects),
                 frozenset(effects.sessions),
                 frozenset(effects.policies),
+                frozenset(effects.streams),
                 effects.posts,
             )
             for watcher in list(self._watchers):
@@ -340,19 +326,14 @@ class DirectStore:
 
         halted = dict(effects.halted)
         for promise_id, halt in effects.halts.items():
-            for waiter in self._halt_waiters.get(promise_id, ()):
-                if not waiter.done():
-                    waiter.set_exception(halt.error())
-                    if foreign:
-                        halted[halt.task] = halt.note
+            if self._waiters.halted(promise_id, halt) and foreign:
+                halted[halt.task] = halt.note
         for task, note in halted.items():
             self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
 
     def _tell_of_trouble(self, error: Exception) -> None:
         """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again."""
-        for future in list(self._impatient):
-            if not future.done():
-                future.set_exception(self._explained(error) or StoreError(str(error)))
+        self._waiters.outage(lambda: self._explained(error) or StoreError(str(error)))
 
     def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
         match job.outcome:

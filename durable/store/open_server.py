@@ -9,7 +9,7 @@ import msgspec
 from durable.core.errors import StoreDenied, StoreError
 from durable.core.events import Observer
 from durable.core.limits import OPEN_UNHEARD_S
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.remote.store import RemoteStore
 from durable.store.resonate_server.protocol_client import speaks_protocol
 from durable.store.resonate_server.store import ResonateServerStore
@@ -25,7 +25,7 @@ async def open_server(url: str, *, token: str | None, observer: Observer) -> Rem
     StoreDenied, StoreUnreachable, StoreError with what is wrong.
     """
     found = token or os.environ.get(VARIABLE) or ""
-    client = Client(url, found, observer)
+    client = StoreClient(url, found, observer)
     kept = False
     try:
         if await _is_ours(client, needs_token=not found):
@@ -39,7 +39,7 @@ async def open_server(url: str, *, token: str | None, observer: Observer) -> Rem
             await client.close()
 
 
-async def _is_ours(client: Client, *, needs_token: bool) -> bool:
+async def _is_ours(client: StoreClient, *, needs_token: bool) -> bool:
     """Whether the server answers a request of ours."""
     try:
         status, body = await client.send("POST", "/", _GREETING, once=True, within_s=OPEN_UNHEARD_S)

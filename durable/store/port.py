@@ -22,10 +22,15 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
 )
 from durable.store.sqlite.read_only import open_file
 from durable.store.sqlite.writer import Durability
@@ -61,11 +66,11 @@ class ReadsFace(Protocol):
 
     async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]: ...
 
-    async def prompts(
-        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
-    ) -> list[PromptRow]: ...
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]: ...
 
-    async def prompt_ids(self) -> list[str]: ...
+    async def queues(self) -> list[QueueRow]: ...
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]: ...
 
     async def retries(self) -> list[PromiseRow]: ...
 
@@ -74,6 +79,12 @@ class ReadsFace(Protocol):
     async def printed(
         self, execution_id: str, from_offset: int = 0, *, rewinds: int | None = None, limit: int = 10_000
     ) -> OutputPage: ...
+
+    async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage: ...
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]: ...
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]: ...
 
     async def output_end(self, execution_id: str) -> int: ...
 

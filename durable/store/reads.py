@@ -16,6 +16,7 @@ from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
 from durable.store.operations.searches import Unfinished
+from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer
 from durable.store.rows import (
     WORDS,
@@ -26,10 +27,16 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
+    StreamRow,
     promise_row,
 )
 from durable.store.store_figures import read_figures
@@ -42,9 +49,6 @@ _COLUMNS = (
 _JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
 _EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
 
-
-_ALL_ROWS = 2**31
-"""A limit that is none."""
 
 LIST_RANGES_MAX = 90
 """Ranges of an index that one statement merges: SQLite takes 500 parts, and ten functions of one name are many."""
@@ -149,12 +153,24 @@ _ROOTS_SETTLED = (
 )
 
 
-class Reads:
-    """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
+_QUEUES = (
+    "SELECT name, state, concurrency, per_engine, per_key, rate_count, rate_ms, delayed, waiting, running, started,"
+    " (SELECT ready_at FROM queue_entries e WHERE e.queue = name AND e.state = 'waiting' ORDER BY n LIMIT 1)"
+    " FROM queues ORDER BY name"
+)
 
-    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
-        """Run a statement that reads. Raises StoreError."""
-        raise NotImplementedError
+_PROMISE_P = ", ".join(f"p.{column}" for column in PROMISE.split(","))
+
+_STREAM = f"""
+    SELECT i.n, i.items, i.step, i.position, {_PROMISE_P} FROM stream_items i JOIN promises p ON p.id = i.promise
+    WHERE i.execution = ?1 AND i.name = ?2 AND i.n >= coalesce(
+        (SELECT n FROM stream_items WHERE execution = ?1 AND name = ?2 AND n <= ?3 ORDER BY n DESC LIMIT 1), 0)
+    ORDER BY i.n LIMIT ?4"""
+"""The writes from offset ?3 on; the first may begin before it, and may be over before it."""
+
+
+class Reads(PageReads):
+    """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -211,7 +227,7 @@ class Reads:
         """Functions that executions (of a session) have, by whole id, that are meant by an id or a name."""
         sql, parameters = (_FUNCTIONS, []) if session is None else (_FUNCTIONS_OF_SESSION, [session])
         names = [row[0] for row in await self._rows(sql, parameters)]
-        return [name for name in names if function is None or name == function or f"::{function}@" in name]
+        return [name for name in names if function is None or is_of(name, function)]
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
@@ -232,25 +248,48 @@ class Reads:
         )
         return [promise_row(promise_record(row)) for row in rows]
 
-    async def prompts(
-        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
-    ) -> list[PromptRow]:
-        """Open questions to people, oldest first. after: when the last one of the page before was asked, and its id."""
-        time, last = after or (-1, "")
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+        """Open questions to people, oldest first."""
         rows = await self._rows(
-            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending'"
-            " AND created_at >= ? AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
-            [time, time, last, _ALL_ROWS if limit is None else limit],
+            f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
+            [],
         )
-        found = [_prompt(row) for row in rows]
+        found = [prompt_row(row) for row in rows]
         return [each for each in found if execution is None or each.execution == execution]
 
-    async def prompt_ids(self) -> list[str]:
-        """The ids of all open questions, oldest first."""
-        rows = await self._rows(
-            "SELECT id FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id", []
+    async def queues(self) -> list[QueueRow]:
+        """All queues, by name."""
+        rows = await self._rows(_QUEUES, [])
+        return [
+            QueueRow(
+                name=row[0],
+                state=row[1],
+                concurrency=row[2],
+                per_engine=row[3],
+                per_key=row[4],
+                rate=None if row[5] is None else (row[5], row[6] / 1000),
+                delayed=row[7],
+                waiting=row[8],
+                running=row[9],
+                started=row[10],
+                oldest_at=row[11],
+            )
+            for row in rows
+        ]
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:
+        """The keys of a queue with executions that wait or run, by name. after: the last one of the page before."""
+        rows = (
+            await self._rows(
+                "SELECT key, waiting, running FROM queue_keys WHERE queue = ? AND key > ? ORDER BY key LIMIT ?",
+                [queue, after, limit],
+            )
+            if after is not None
+            else await self._rows(
+                "SELECT key, waiting, running FROM queue_keys WHERE queue = ? ORDER BY key LIMIT ?", [queue, limit]
+            )
         )
-        return [row[0] for row in rows]
+        return [QueueKeyRow(*row) for row in rows]
 
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""
@@ -282,6 +321,41 @@ class Reads:
                 shown = text[skip:] if len(text) == length else text
                 found.append(OutputRow(start + skip, stream, shown, length - skip))
         return OutputPage(count, cut if begin < from_offset else None, found)
+
+    async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage:
+        """The items of a stream from that offset on; at most `limit` writes, of which the first may begin before it."""
+        rows = await self._rows(_STREAM, [f"exec:{execution_id}", name, from_offset, limit])
+        items, place = list[StreamRow](), from_offset
+        for row in rows:
+            n, count, step, position, promise = row[0], row[1], row[2], row[3], promise_record(row[4:])
+            found = promise_row(promise)
+            values = found.param.get("items") if isinstance(found.param, dict) else None
+            assert isinstance(values, list), f"a write holds its items: {found.id}"
+            items += [
+                StreamRow(n + i, value, step, None if position is None else position + i, found.created_at)
+                for i, value in enumerate(values)
+                if n + i >= from_offset
+            ]
+            place = max(place, n + count)
+        return StreamPage(items, place)
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:
+        """The streams of an execution, by name."""
+        rows = await self._rows(
+            "SELECT name, next_n FROM streams WHERE execution = ? ORDER BY name", [f"exec:{execution_id}"]
+        )
+        return [StreamEnd(*row) for row in rows]
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:
+        """The values that an execution has published: of all keys, or of one."""
+        one = "" if key is None else " AND k.key = ?"
+        rows = await self._rows(
+            f"SELECT k.key, k.n, {_PROMISE_P} FROM published k JOIN promises p ON p.id = k.promise"
+            f" WHERE k.execution = ?{one} ORDER BY k.key",
+            [f"exec:{execution_id}", *([] if key is None else [key])],
+        )
+        found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
+        return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
 
     async def output_end(self, execution_id: str) -> int:
         """The offset of the end of what an execution has printed so far, in characters."""
@@ -323,20 +397,7 @@ class Reads:
             " FROM sessions WHERE substr(name, 1, 6) <> 'actor~' ORDER BY name",
             [],
         )
-        return [
-            SessionRow(
-                name=row[0],
-                owner=row[1],
-                epoch=row[2],
-                options=msgspec.json.decode(row[3]) if row[3] else {},
-                worker_pid=row[4],
-                closed=bool(row[5]),
-                executions=row[6],
-                open_executions=row[7],
-                created_at=row[8],
-            )
-            for row in rows
-        ]
+        return [session_row(row) for row in rows]
 
     async def engines(self) -> list[EngineRow]:
         """Engines that joined, oldest first."""
@@ -362,6 +423,11 @@ class Reads:
         return await searches.go_on(self._rows, search)
 
 
+def is_of(function: str, named: str) -> bool:
+    """Whether a function's id is of this name: `where::name@version`, or a name that was given, `name@version`."""
+    return function == named or function.startswith(f"{named}@") or f"::{named}@" in function
+
+
 def _execution(row: Row) -> ExecutionRow:
     promise = promise_row(promise_record(row))
     word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at = row[10:]
@@ -384,9 +450,3 @@ def _execution(row: Row) -> ExecutionRow:
         engine=engine,
         engine_pid=engine_pid,
     )
-
-
-def _prompt(row: Row) -> PromptRow:
-    promise = promise_row(promise_record(row))
-    execution = promise.id.removeprefix("exec:").partition(":")[0]
-    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

@@ -153,6 +153,44 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamRow:
+    """An item of a stream. `step`, `position`: of one that a step wrote, which step (by its promise) and the number of
+    the item there."""
+
+    offset: int
+    value: Any
+    step: str | None
+    position: int | None
+    written_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPage:
+    """Items of a stream in order, and the offset at which the next page begins."""
+
+    items: list[StreamRow]
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """A stream of an execution, and the offset that its next item gets."""
+
+    name: str
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """The newest value of a key, and the number of its publication."""
+
+    key: str
+    value: Any
+    n: int
+    published_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRow:
     """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
 
@@ -161,6 +199,36 @@ class EngineRow:
     pid: int
     functions: tuple[str, ...]
     joined_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A queue: its state (open, paused, draining), its limits, and how many executions it has in which state.
+
+    `delayed`: their time has not come. `waiting`: they stand in line, the first since `oldest_at` (ms; None where none
+    does). `running`: they have begun and not ended. `started`: how many have begun so far. `rate`: (count, seconds).
+    """
+
+    name: str
+    state: str
+    concurrency: int | None
+    per_engine: int | None
+    per_key: int | None
+    rate: tuple[int, float] | None
+    delayed: int
+    waiting: int
+    running: int
+    started: int
+    oldest_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeyRow:
+    """A key of a queue: how many executions of it wait, and how many have begun and not ended."""
+
+    key: str
+    waiting: int
+    running: int
 
 
 @dataclass(frozen=True, slots=True)

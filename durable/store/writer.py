@@ -17,7 +17,7 @@ from typing import Any
 
 from durable.core.clock import Clock
 from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S
-from durable.store.operations import dispatch
+from durable.store.operations import dispatch, queue_admission
 from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
@@ -253,12 +253,15 @@ class Writer(threading.Thread):
                 sweep(tx)
             for job in jobs:
                 cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
+                queue_admission.admit_changed(tx)
                 job.run(tx)
             if also is not None:
                 also(tx)
             cancel_orphans(tx)
+            queue_admission.admit_changed(tx)
             if due or tx.effects.rescan:
                 dispatch.offer_all(tx)  # with them what this transaction made due
+                queue_admission.admit_all(tx)
             else:
                 dispatch.offer(tx, tx.effects.ready)
             dispatch.tell_listeners(tx)
@@ -297,7 +300,11 @@ class Writer(threading.Thread):
         took = time.thread_time() - began
         self._next_look = time.monotonic() + _LOOK_REST * took if took > _LOOK_S else 0.0
         self._deliver([], effects, True)
-        if dispatch.anything(self.queries, self._clock(), self.ends):
+        clock = self._clock()
+        free = dispatch.with_slots(self.ends)
+        if dispatch.anything(self.queries, clock, self.ends) or (
+            free and queue_admission.anything(self.queries, clock)
+        ):
             self._commit([], self._take_in)
 
     def _look_for_halts(self, effects: Effects, awaited: Collection[str]) -> None:

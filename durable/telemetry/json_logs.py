@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TextIO, override
 
@@ -65,7 +64,7 @@ def log_json(level: int = logging.INFO, stream: TextIO | None = None) -> logging
 def _of_event(event: Event) -> dict[str, object]:
     if isinstance(event, Logged):
         return {"message": event.text, "execution": event.execution, "function": event.function, "line": event.number}
-    found = {each.name: getattr(event, each.name) for each in fields(event) if each.name != "at"}
+    found = event.details()
     first = {name: found.pop(name) for name in _IDS if name in found}
     return {"event": type(event).__name__, **first, **found}
 

@@ -9,16 +9,20 @@ import pytest
 from . import opened
 
 BOTH = {
+    "test_http_api",
+    "test_http_events",
     "test_oracle_store",
     "test_store_actors",
     "test_store_keep",
     "test_store_leases",
     "test_store_processes",
+    "test_store_queues",
     "test_store_schedules",
     "test_store_sdk",
     "test_store_searches",
     "test_store_sessions",
     "test_store_signals",
+    "test_store_streams",
     "test_store_tasks",
 }
 

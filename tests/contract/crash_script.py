@@ -130,6 +130,7 @@ def the_day() -> list[Step]:
         *_by_itself(),
         *_imported(),
         *_actors(),
+        *_queues(),
         *_leaving(),
     ]
 
@@ -171,6 +172,8 @@ def _functions() -> list[Step]:
         fence("exec:f", 1, "promise.create", question),
         Request("call.list", {"execution": "exec:f"}),
         *_signals(),
+        *_streams(),
+        *_upgraded(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -253,6 +256,40 @@ def _children() -> list[Step]:
         Request("execution.cancel", {"id": "exec:parent", "grace_ms": 60_000}),
         fulfill("exec:parent@@2", 1),
         fulfill("exec:parent", 2),
+    ]
+
+
+def _upgraded() -> list[Step]:
+    """An execution that nobody runs gets another function; one that runs does not."""
+    wish = {"function": "app.py::job@2", "source": "app.py"}
+    return [
+        make("upgraded", function="app.py::job@7"),
+        Request("execution.upgrade", {"id": "exec:upgraded", "version": 0, **wish}),
+        Request("execution.upgrade", {"id": "exec:upgraded", "version": 3, **wish}, 409),
+        Request("execution.upgrade", {"id": "exec:f", "version": 1, **wish}, 409),
+        Request("execution.upgrade", {"id": "exec:nowhere", "version": 0, **wish}, 404),
+    ]
+
+
+def _streams() -> list[Step]:
+    def write(promise_id: str, **tags: Any) -> Request:
+        return fence("exec:f", 1, "promise.create", promise(promise_id, durable_execution="exec:f", **tags))
+
+    def step(promise_id: str, position: int, item: str) -> Request:
+        tags = {"durable_step": "exec:f.30", "durable_position": str(position), "durable_item": item}
+        return write(promise_id, durable_stream="s", **tags)
+
+    return [
+        write("exec:f.21", durable_stream="s"),
+        write("exec:f.21", durable_stream="s"),
+        write("exec:f.22", durable_stream="s", durable_items="3"),
+        write("exec:f.23", durable_publish='["a", "b"]'),
+        write("exec:f.24", durable_publish='["b"]'),
+        step("exec:f.30:stream:a-1", 1, "x"),
+        step("exec:f.30:stream:a-2", 2, "y"),
+        step("exec:f.30:stream:a-3", 3, "z"),
+        step("exec:f.30:stream:b-1", 1, "x"),
+        step("exec:f.30:stream:b-2", 2, "other"),
     ]
 
 
@@ -447,6 +484,55 @@ def _actors() -> list[Step]:
         Request("actor.get", actor),
         Request("actor.list", {}),
         Request("actor.subscribe", {**made, "pattern": "a.*", "method": None}),
+    ]
+
+
+def _queues() -> list[Step]:
+    """Entries that begin at once, wait, are delayed, held, withdrawn; limits that are reached; a drained queue."""
+    queue = {"queue": "mail"}
+
+    def put(name: str, status: int = 200, **more: Any) -> Request:
+        promise = root(name, durable_queue="mail")
+        return Request("queue.enqueue", {**queue, "promise": promise, **more}, status)
+
+    limits = {"concurrency": 2, "per_engine": 2, "per_key": 1, "rate": (3, 1_000)}
+    return [
+        Request("queue.declare", {**queue, "limits": {"concurrency": 1}}),
+        Request("queue.set", {**queue, "limits": limits, "changes": sorted(limits)}),
+        put("mailed", engine="e1", ttl=600_000),
+        put("second", key="k"),
+        put("third", key="k"),
+        put("fourth", key="k", priority=3),
+        put("later", delay_ms=500, dedupe="d"),
+        put("later-again", dedupe="d"),
+        put("typed", dedupe="t", debounce_ms=200, debounce_max_ms=300),
+        put("typed-again", dedupe="t", debounce_ms=200),
+        Request("task.halt", {"id": "exec:third"}),
+        Request("task.halt", {"id": "exec:later"}),
+        Request("task.continue", {"id": "exec:third"}),
+        Request("task.continue", {"id": "exec:later"}),
+        Request("execution.cancel", {"id": "exec:third"}),
+        acquire("exec:third", status=409),
+        acquire("exec:fourth", status=409),
+        acquire("exec:second", pid="e1"),
+        fence("exec:second", 1, "promise.create", promise("exec:second.1", resonate_external="true")),
+        at("task.suspend", "exec:second", 1, actions=[callback("exec:second.1", "exec:second")]),
+        Request("function.alias", {"old": FUNCTION, "new": "app.py::task"}),
+        Request("function.alias", {"old": "app.py::task", "new": FUNCTION}),
+        fulfill("exec:mailed", 1),
+        Request("promise.settle", settle("exec:second.1")),
+        Advance(700),
+        Request("queue.turn", {**queue, "event": "pause"}),
+        Request("promise.settle", settle("exec:second")),
+        Request("queue.turn", {**queue, "event": "drain"}),
+        put("late", 409),
+        Advance(1_000),
+        Request("queue.turn", {**queue, "event": "resume"}),
+        Request("queue.get", queue),
+        Request("queue.set", {**queue, "limits": {}, "changes": ["per_key", "rate"]}),
+        *(put(f"bulk-{n}", key="bulk") for n in range(3)),
+        *(Request("promise.settle", settle(f"exec:{name}")) for name in ("fourth", "later", "typed")),
+        *(Request("promise.settle", settle(f"exec:bulk-{n}")) for n in range(3)),
     ]
 
 

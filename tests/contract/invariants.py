@@ -11,6 +11,7 @@ from durable.store.upkeep.invariants import broken
 TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "engines", "sessions", "cells", "output",
     "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
+    "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts",
 )  # fmt: skip
 
 

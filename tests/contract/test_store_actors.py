@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreRefused
 from durable.store.direct_store import DirectStore
+from durable.store.upkeep.gc import sweep_actors
 
-from .opened import engine, opened, settle, status
+from .opened import T0, Clock, engine, opened, settle, status
 
 KIND = "actor~Cart@1"
 
@@ -81,6 +82,7 @@ async def test_state_is_saved_with_the_end_of_a_turn_or_not_at_all(tmp_path: Pat
 
 
 async def test_a_message_of_an_id_is_sent_once_and_a_full_mailbox_takes_none(tmp_path: Path) -> None:
+    """A45: at least once, as often as its sender tries; taken once."""
     async with opened(tmp_path / "s.db") as store:
         first = await sent(store, id="once", capacity=1)
         assert (first["id"], (await sent(store, id="once", capacity=1))["existed"]) == (
@@ -238,3 +240,46 @@ async def test_random_requests_leave_what_the_model_says(tmp_path: Path, seed: i
                 ), (seed, n, what)
                 letters = (await ask(store, "actor.letters", actor=actor))["letters"]
                 assert len(letters) == model.letters, (seed, n, what)
+
+
+async def test_a_journal_is_kept_with_the_turn_and_forgotten_with_a_save(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        await engine(store, "e1", [KIND])
+
+        async def turned(**more: Any) -> None:
+            message = (await sent(store))["promise"]["id"]
+            await take(store, message)
+            await ask(store, "actor.fulfill", **turn(message, state="resolved", **more))
+
+        for n in range(12):
+            await turned(journal=f'"{n}"')
+        first = await ask(store, "actor.journal", actor="actor~Cart~ana", limit=10)
+        last = await ask(store, "actor.journal", actor="actor~Cart~ana", after=first["entries"][-1][0])
+        assert [text for _, text in (*first["entries"], *last["entries"])] == [f'"{n}"' for n in range(12)]
+        await turned(forget=True)
+        assert (await ask(store, "actor.journal", actor="actor~Cart~ana"))["entries"] == []
+        await turned(journal='"after"')
+        assert len((await ask(store, "actor.journal", actor="actor~Cart~ana"))["entries"]) == 1
+        await ask(store, "actor.restart", actor="actor~Cart~ana", reset=True)
+        assert (await ask(store, "actor.journal", actor="actor~Cart~ana"))["entries"] == []
+
+
+async def test_old_actors_that_are_stopped_and_old_letters_go(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await engine(store, "e1", [KIND])
+        for key in ("gone", "busy", "runs", "lately"):
+            await sent(store, key=key)
+        await take(store, "exec:actor~Cart~busy@1")
+        for key in ("gone", "busy"):
+            await ask(store, "actor.stop", actor=f"actor~Cart~{key}")
+        clock.now += 10_000
+        await ask(store, "actor.stop", actor="actor~Cart~lately")
+        old = T0 + 5_000
+        wanted = {"actors": 1, "letters": 1}
+        for dry_run in (True, False):
+            found = [asdict(done) async for done in sweep_actors(store, before=old, dry_run=dry_run)][-1]
+            assert {name: found[name] for name in wanted} == wanted
+        left = (await ask(store, "actor.list"))["actors"]
+        assert [each["key"] for each in left] == ["busy", "lately", "runs"]
+        assert [each["actor"] for each in (await ask(store, "actor.letters"))["letters"]] == ["actor~Cart~lately"]

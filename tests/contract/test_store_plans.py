@@ -57,6 +57,7 @@ SMALL = {
     "parts",
     "policies",
     "sqlite_master",
+    "step",
     "tag",
 }
 """Tables of a few rows, and what is cut to a page."""
@@ -65,6 +66,8 @@ WALKS = {
     r"\nWITH RECURSIVE held": "what an execution waits for, a table of the statement's own",
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
+    r"SELECT name FROM queues WHERE waiting > 0": "the queues in which something waits, by the partial index of those",
+    r"SELECT name, state, .* FROM queues ORDER BY name": "the list of all queues, on the reading connection",
     r"SELECT id, promise_tags, promise_param FROM schedules": "the schedules of a renamed function, once",
     r"SELECT name, owner, .* FROM sessions WHERE substr": "the list of all sessions, on the reading connection",
     r"SELECT id FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
@@ -85,6 +88,8 @@ SORTS = {
     r"SELECT value FROM json_each\(": "the chunks of one checkpoint",
     r"SELECT p.id,p.state,.* FROM \(SELECT id FROM \(SELECT \* FROM \(": "a page of each range",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
+    r"SELECT id,state,.* FROM promises INDEXED BY promises_asked": "questions that were asked in the same millisecond",
+    r"SELECT n FROM published WHERE execution=": "the keys that one execution has published",
     r"\s*WITH cut AS ": "what a reader of one execution's output gets at a look",
 }
 """Statements that may sort what they found, and why it is not much."""
@@ -199,8 +204,21 @@ async def _every_read(store: Store) -> None:
     await reads.get_promise("exec:one")
     await reads.children("one")
     await reads.prompts()
-    await reads.prompt_ids()
+    await reads.prompts_page(None, 2)
+    await reads.open_prompts()
+    await reads.sessions_page("", 10)
+    await reads.session("kept")
+    await reads.children_page("one", "", 10)
+    await reads.retries_of(["exec:one.1"])
+    await reads.unfinished()
+    await reads.made_since(0)
     await reads.retries()
+    await reads.stream("one", "tokens", 3)
+    await reads.streams("one")
+    await reads.published("one")
+    await reads.queues()
+    await reads.queue_keys("mail")
+    await reads.queue_keys("mail", after="a")
     await reads.printed("one")
     await reads.output_end("one")
     await reads.sessions()

@@ -32,6 +32,8 @@ NOT_RUN = {
 
 NOT_RUN_HERE = {
     "README.md": ["CI runs it by itself", "it is what runs this"],
+    "docs/versions.md": ["needs executions that wait"],
+    "docs/streams.md": ["needs an execution that writes, and a server"],
     "docs/signals.md": ["needs an execution that waits, and a server"],
     "docs/install.md": [
         "CI runs it by itself, and it takes ten seconds",
@@ -41,6 +43,7 @@ NOT_RUN_HERE = {
         "it installs over the network",
     ],
     "docs/jupyter.md": ["it needs Jupyter's packages; tests/jupyter runs it"] * 2,
+    "docs/integrations.md": ["it needs the extra; tests/integrations runs it"] * 3,
     "docs/telemetry.md": ["it installs over the network"],
     "docs/scale-out.md": ["it installs over the network"],
     "docs/dashboard.md": [

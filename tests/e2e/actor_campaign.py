@@ -4,6 +4,8 @@
 
 Senders tell actors numbers, each message under an id of its own, and send again what they have no answer to. Engine
 processes are killed at random moments and started again. At the end each actor's state is compared with the model's.
+The store is a file of its own; `--postgres` takes a PostgreSQL server of its own (one that keeps what it acknowledged),
+`--store` any other one.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import durable
+from tests.postgres_server import PostgresServer
 
 SENDERS = 8
 
@@ -166,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Actors under SIGKILL.")
     parser.add_argument("--serve")
     parser.add_argument("--store")
+    parser.add_argument("--postgres", action="store_true")
     for name, value in (("actors", 1000), ("messages", 100_000), ("engines", 2), ("kills", 60)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two kills")
@@ -174,13 +179,14 @@ def main() -> None:
     if given.serve:
         asyncio.run(serve(given.serve))
         return
-    with tempfile.TemporaryDirectory() as directory:
-        store = given.store or str(Path(directory) / "work.db")
-        print(
-            asyncio.run(
-                campaign(store, given.actors, given.messages, given.engines, given.kills, given.every, given.seed)
-            )
-        )
+    with ExitStack() as held:
+        store = given.store or str(Path(held.enter_context(tempfile.TemporaryDirectory())) / "work.db")
+        if given.postgres:
+            server = PostgresServer(fast=False)
+            held.callback(server.stop)
+            store = server.url()
+        done = campaign(store, given.actors, given.messages, given.engines, given.kills, given.every, given.seed)
+        print("PostgreSQL:" if given.postgres else "SQLite:", asyncio.run(done))
 
 
 if __name__ == "__main__":

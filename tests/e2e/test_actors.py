@@ -210,6 +210,65 @@ async def test_a_tree_restarts_what_its_strategy_says_until_it_gives_up(place: s
         assert "Worker 'w1' failed" in (await engine.actors.get(Crew, "day")).note
 
 
+@durable.actor
+class Loner:
+    async def adopt(self, ctx: durable.ActorContext, name: str) -> None:
+        await ctx.spawn(Worker, name)
+
+
+async def test_who_is_not_supervised_supervises_nobody(place: str) -> None:
+    """A37."""
+    async with durable.open(place) as engine:
+        with pytest.raises(durable.InvalidSupervision, match="its class says no `supervise"):
+            await engine.actor(Loner, "l").adopt("w")
+        assert [each.key for each in await engine.actors.find()] == ["l"]
+
+
+async def test_a_stopped_actor_is_deleted_with_what_it_had(place: str) -> None:
+    async with durable.open(place) as engine:
+        cart = engine.actor(Cart, "ana")
+        await cart.add("book")
+        await engine.actors.subscribe(Cart, "ana", "orders.*", "add")
+        with pytest.raises(durable.Conflict, match="is running; stop it"):
+            await engine.actors.delete(Cart, "ana")
+        await engine.actors.stop(Cart, "ana")
+        with pytest.raises(durable.ActorStopped):
+            await cart.tell.add("pen")
+        assert await engine.actors.delete(Cart, "ana") == 1
+        with pytest.raises(durable.NotFound, match="Cart 'ana'"):
+            await engine.actors.get(Cart, "ana")
+        assert (await engine.actors.dead_letters(), await engine.actors.publish("orders.new", "x")) == ([], 0)
+        assert await cart.add("pen") == 1  # a new one, under the next number
+        with pytest.raises(durable.NotFound):
+            await engine.actors.delete(Cart, "nobody")
+        crew = engine.actor(Crew, "day")
+        await crew.gather(["w1"])
+        await engine.actors.stop(Crew, "day")
+        with pytest.raises(durable.Conflict, match="supervises others"):
+            await engine.actors.delete(Crew, "day")
+        assert await engine.actors.delete(Crew, "day", force=True) == 0
+        assert (await engine.actors.get(Worker, "w1")).parent is None
+
+
+@durable.actor
+class Bell:
+    rung: int = 0
+
+    async def wind(self, ctx: durable.ActorContext) -> None:
+        await ctx.remind("ring", "ring", after=3_600, every=3_600)
+
+    async def ring(self, ctx: durable.ActorContext) -> None:
+        self.rung += 1
+
+
+async def test_the_reminders_of_a_deleted_actor_end(place: str) -> None:
+    async with durable.open(place) as engine:
+        await engine.actor(Bell, "b").wind()
+        (reminder,) = [each.id for each in await engine.executions() if each.id.startswith("reminder-")]
+        await engine.actors.delete(Bell, "b", force=True)
+        assert await (await engine.get(reminder)).state() == "cancelled"
+
+
 async def test_supervision_has_no_circles_and_no_second_parents(place: str) -> None:
     async with durable.open(place) as engine:
         await engine.actor(Crew, "a").adopt("b")

@@ -36,4 +36,7 @@ async def test_an_actor_from_the_command_line(tmp_path: Path) -> None:
         assert [(each["method"], each["args"]) for each in letters] == [("fill", [1])]
         assert (await typed("restart", "Kettle", "k")).code == 0
         assert (await typed("tree")).out == "Kettle 'k' (running, 1 restart)\n"
+        (await typed("delete", "Kettle", "k")).failed(6, "is running", "stop it")
+        assert "deleted, with 1 dead letters" in (await typed("delete", "Kettle", "k", "--force")).err
+        (await typed("show", "Kettle", "k")).failed(3, "actor list")
         (await typed("show", "Kettle", "nobody")).failed(3, "nobody", "actor list")

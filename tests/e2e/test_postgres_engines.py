@@ -54,13 +54,13 @@ async def test_an_engine_that_was_stopped_for_longer_than_its_lease_changes_noth
         far.send_signal(signal.SIGSTOP)
         async with durable.open(url):
             assert await execution.result() == "near"
+            # The session's worker is ended, though its engine stands still: another may take the session by now (E6).
+            ended, _, _ = await asyncio.to_thread(select.select, [worker], [], [], 60)
+            assert ended
             far.send_signal(signal.SIGCONT)
             assert far.stdin is not None
             far.stdin.write(b"go\n")
             assert await _heard(far) == "discarded asked"
-            # The session's worker is ended: another engine might have taken the session by now.
-            ended, _, _ = await asyncio.to_thread(select.select, [worker], [], [], 60)
-            assert ended
         os.close(worker)
         assert await execution.result() == "near"
     assert rows_of(url, "SELECT version FROM tasks WHERE id='exec:asked'") == [(2,)]

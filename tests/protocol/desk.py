@@ -59,7 +59,7 @@ class Desk:
         value = answer(call)
         if isinstance(value, CallError):
             return CallResult(call=call.call, error=value)
-        return CallResult(call=call.call, value=value)  # type: ignore[arg-type]
+        return CallResult(call=call.call, value=value)
 
     async def _on_checkpoint(self, message: Checkpoint) -> None:
         if self.keep is not None:
@@ -68,7 +68,7 @@ class Desk:
             self._note(self.checkpoints, message)
 
     def answer(self, call: Call, value: object) -> None:
-        self.session.answer(call.call, CallResult(call=call.call, value=value))  # type: ignore[arg-type]
+        self.session.answer(call.call, CallResult(call=call.call, value=value))
 
     async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
         """Wait until the traffic makes `condition` true."""
@@ -79,7 +79,7 @@ class Desk:
 
     def request(self, code: str, **fields: object) -> Execute:
         self._n += 1
-        return Execute.model_validate({"id": f"desk@{self._n}", "code": code, "checkpoint": "none", **fields})
+        return Execute(**{"id": f"desk@{self._n}", "code": code, "checkpoint": "none", **fields})  # type: ignore[arg-type]
 
     async def run(self, code: str, seconds: float = 30, **fields: Any) -> Result | Error:
         async with asyncio.timeout(seconds):

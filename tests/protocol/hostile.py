@@ -150,7 +150,7 @@ FROM_WORKER: tuple[Callable[[random.Random], Fields], ...] = (
 
 def _like(model: messages.Message, odd: Callable[[random.Random], Fields]) -> Callable[[random.Random], Fields]:
     """The model's own fields, some of them drawn: whatever fields it gets, what is made from it is allowed."""
-    fields = model.model_dump(exclude={"id", "timestamp"})
+    fields = {name: value for name, value in msgspec.to_builtins(model).items() if name not in ("id", "timestamp")}
     return lambda draw: {**fields, **odd(draw)}
 
 

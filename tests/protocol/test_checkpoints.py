@@ -54,14 +54,12 @@ async def test_the_final_one_carries_the_outcome_and_comes_first(desk: Desk) -> 
     assert isinstance(result, Result)
     assert len(desk.checkpoints) == 1
     outcome = desk.checkpoints[0].outcome
-    assert outcome is not None
-    assert outcome.type == "result"
+    assert isinstance(outcome, Result)
     assert (outcome.value, outcome.repr, outcome.execution_id) == (42, "42", "desk@1")
     error = await desk.run("1 / 0", checkpoint="auto")
     assert isinstance(error, Error)
     outcome = desk.checkpoints[1].outcome
-    assert outcome is not None
-    assert outcome.type == "error"
+    assert isinstance(outcome, Error)
     assert outcome.exception_type == "ZeroDivisionError"
 
 
@@ -144,7 +142,7 @@ async def test_restore_into_a_new_worker_and_continue_where_it_was(desk: Desk) -
     assert last.statement == 4
     await desk.session.restart()
     report = (await desk.session.restore(full(desk.checkpoints))).report
-    assert "base" in report["restored"]  # type: ignore[operator]
+    assert "base" in report["restored"]
     await desk.run("more = 6")
     assert await desk.value(code, start_statement=last.statement, counters=last.counters) == 16
     assert len(desk.calls) == 1

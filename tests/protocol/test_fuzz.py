@@ -12,7 +12,6 @@ from bridge.host.worker_session import WorkerSession
 from bridge.protocol import messages
 from bridge.protocol.framing import encode
 from bridge.protocol.messages import Result
-from bridge.worker.io import inbound_messages
 from durable.core.errors import ProtocolError
 from tests.protocol.desk import running
 from tests.protocol.fuzz import EngineEnd, Tally, engine_end, worker_end
@@ -77,12 +76,14 @@ async def test_trailing_data_belongs_to_what_follows() -> None:
     assert "a frame of" in session._broken
 
 
-def test_the_workers_forms_are_the_models() -> None:
-    for model in get_args(get_args(messages.ToWorker.__value__)[0]):
-        form = getattr(inbound_messages, model.__name__)
-        assert {"type", *form.__struct_fields__} == set(model.model_fields), model
-        good = model(**{name: _example(name) for name, field in model.model_fields.items() if field.is_required()})
-        assert inbound_messages.parse(messages.encode_message(good)) == good.model_dump()
+def test_a_worker_sees_a_message_as_the_map_that_was_sent() -> None:
+    for model in get_args(messages.ToWorker.__value__):
+        good = model(**{field.name: _example(field.name) for field in msgspec.structs.fields(model) if field.required})
+        sent = messages.encode_message(good)
+        assert messages.fields_to_worker(sent) == msgspec.msgpack.decode(sent)
+    error = messages.CallError(kind="denied", exception_type="PermissionError", exception_message="no")
+    sent = messages.encode_message(messages.CallResult(call=1, error=error))
+    assert messages.fields_to_worker(sent) == msgspec.msgpack.decode(sent)
 
 
 def _example(name: str) -> object:
@@ -96,7 +97,7 @@ def _example(name: str) -> object:
 )
 def test_what_an_engine_may_not_send(message: object) -> None:
     with pytest.raises(ProtocolError):
-        inbound_messages.parse(msgspec.msgpack.encode(message))
+        messages.fields_to_worker(msgspec.msgpack.encode(message))
 
 
 async def test_a_worker_whose_engine_talks_nonsense_ends_at_once_and_says_why() -> None:

@@ -13,7 +13,7 @@ from tests.protocol.desk import Desk
 
 
 async def asked(desk: Desk, action: str, **fields: Any) -> NamespaceReply:
-    return await desk.session.namespace(Namespace.model_validate({"action": action, **fields}))
+    return await desk.session.namespace(Namespace(action=action, **fields))  # type: ignore[arg-type]
 
 
 async def update(desk: Desk, updates: dict[str, object], **fields: Any) -> Any:
@@ -68,7 +68,7 @@ async def test_values_variables_and_clear(desk: Desk) -> None:
         "a = [1]\nb = b'no JSON'\nclass C:\n    def __repr__(self): raise ValueError\nc = C()\nlarge = 'x' * 10**6"
     )
     assert (await asked(desk, "values", names=["a"])).value == {"a": [1]}
-    assert set((await asked(desk, "values")).value) == {"a", "large"}  # type: ignore[arg-type]
+    assert set((await asked(desk, "values")).value) == {"a", "large"}
     assert "'b'" in (await asked(desk, "values", names=["b"])).problem
     assert "'z'" in (await asked(desk, "values", names=["z"])).problem
     rows: Any = (await asked(desk, "variables")).value
@@ -309,9 +309,7 @@ async def test_source_of_classes_dataclasses_and_nested_ones(desk: Desk) -> None
 
 async def test_cells_that_share_an_id_keep_their_own_lines(desk: Desk) -> None:
     for name in "fg":
-        request = desk.request(f"def {name}():\n    return {name}.missing  # of {name}").model_copy(
-            update={"id": "quick"}
-        )
+        request = desk.request(f"def {name}():\n    return {name}.missing  # of {name}", id="quick")
         await desk.session.execute(request)
     await desk.run("import inspect")
     assert "# of f" in str(await desk.value("inspect.getsource(f)"))

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -125,7 +126,7 @@ async def test_cold_where_there_is_no_zygote_to_be_had(warm: Started, monkeypatc
     def none(*_args: object, **_options: object) -> int:
         raise OSError("no more processes of this kind")
 
-    monkeypatch.setattr("bridge.launch.zygote.spawn", none)
+    monkeypatch.setattr("bridge.launch.zygote_start.spawn", none)
     desk = await warm.desk()
     assert await desk.value("import os\nos.getppid()") == os.getpid()
 
@@ -183,6 +184,45 @@ async def test_closing_ends_what_is_left_and_refuses_more(warm: Started) -> None
     with pytest.raises(EngineClosed):
         await warm.zygote.launch("s")
     assert not [one for one in warm.events if isinstance(one, ZygoteEnded)]
+
+
+async def test_workers_end_in_time_where_the_engine_says_nothing_later_and_the_zygote_goes_on(warm: Started) -> None:
+    """Z8."""
+    desk = await warm.desk()
+    child = await desk.value("import subprocess\np = subprocess.Popen(['sleep', '600'])\np.pid")
+    zygote, worker = warm.zygote.pid, desk.session.pid
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    warm.zygote.alive_until(now + 0.3)
+    warm.zygote.alive_until(now + 600)
+    assert await desk.value("import time\ntime.sleep(0.4)\n'on'") == "on"
+    warm.zygote.alive_until(now + 0.5)
+    await desk.session.wait_ended()
+    assert isinstance(child, int)
+    await gone(worker, child)
+    assert await (await warm.desk()).value("1+1") == 2
+    assert warm.zygote.pid == zygote
+
+
+async def test_a_zygote_that_is_started_later_knows_until_when_its_workers_may_live(warm: Started) -> None:
+    """Z8."""
+    warm.zygote.alive_until(time.clock_gettime(time.CLOCK_BOOTTIME) + 600)
+    desk = await warm.desk()
+    warm.zygote.alive_until(time.clock_gettime(time.CLOCK_BOOTTIME))
+    await desk.session.wait_ended()
+    early = Started()
+    early.zygote.alive_until(time.clock_gettime(time.CLOCK_BOOTTIME) + 0.05)
+    try:
+        late = await early.zygote.launch("s")
+        try:
+            assert late.reap.func.__self__ is early.zygote._process  # type: ignore[attr-defined]  # forked, not cold
+            ended, _, _ = await asyncio.to_thread(select.select, [late.pidfd], [], [], 30)
+            assert ended
+        finally:
+            late.socket.close()
+            for descriptor in (late.pidfd, late.stdout, late.stderr):
+                os.close(descriptor)
+    finally:
+        await early.close()
 
 
 async def test_preloaded_modules_are_there_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,13 +21,15 @@ def differences(undisturbed: Told, killed: Told) -> list[str]:
         *_outcome(undisturbed, killed),
         *_effects(undisturbed, killed),
         *_logs(undisturbed, killed),
+        *_readers(killed),
+        *_streams(undisturbed, killed),
     ]
 
 
 def unsound(undisturbed: Told) -> list[str]:
     """What a run without any kill did that no run may do."""
     outcome = undisturbed.outcome()
-    found = [*_repeated(undisturbed), *_keys(undisturbed)]
+    found = [*_repeated(undisturbed), *_keys(undisturbed), *_readers(undisturbed)]
     wanted = ("cancelled",) if undisturbed.cancelled() is not None else ("completed", "failed")
     if outcome is None or outcome["state"] not in wanted:
         found.append(f"without any kill the function came to {outcome}")
@@ -124,6 +126,58 @@ def _effects(undisturbed: Told, killed: Told) -> Iterator[str]:
             yield f"step {tag} was performed, and is not in the undisturbed run"
         elif wanted[tag] != found[tag]:
             yield f"step {tag} did {found[tag]}, undisturbed {wanted[tag]}"
+
+
+def _readers(told: Told) -> Iterator[str]:
+    """A reader that goes on behind what it got, through all lives, has in the end what is in the streams.
+
+    Nothing came twice, nothing is lost, but what steps took back.
+    """
+    stored = told.of("streams")
+    if not stored:
+        return
+    got: dict[str, list[Any]] = defaultdict(list)
+    for line in told.of("read"):
+        items, place = got[line["stream"]], (line["step"], line["position"])
+        if items and items[-1][1] >= line["offset"]:
+            yield f"item {line['offset']} of stream {line['stream']} was read twice"
+        if place[0] is not None:
+            items[:] = [each for each in items if each[3] != place[0] or each[4] < place[1]]
+        items.append([line["stream"], line["offset"], line["value"], *place])
+    wanted = [item[:5] for item in stored[-1]["items"]]
+    found = [item for _, items in sorted(got.items()) for item in items]
+    if found != wanted:
+        yield f"a reader got\n    {found}\n    and the streams hold\n    {wanted}"
+
+
+def _streams(undisturbed: Told, killed: Told) -> Iterator[str]:
+    """The streams hold the same values, those of each function and step in the same order, but for what a step makes
+    anew; so do the keys. What a nested function and its caller do side by side has no common order (R6)."""
+    ends = [told.of("streams")[-1:] for told in (undisturbed, killed)]
+    wanted, found = (
+        [
+            (
+                line["published"],
+                sorted((item[0], item[5], n, json.dumps(_known(item[2]))) for n, item in _of_writers(line["items"])),
+            )
+            for line in lines
+        ]
+        for lines in ends
+    )
+    if wanted != found:
+        yield f"streams\n    undisturbed {wanted}\n    killed      {found}"
+
+
+def _of_writers(items: list[Any]) -> Iterator[tuple[int, Any]]:
+    """The items, each with its number among those of its function or step in the stream."""
+    seen: dict[tuple[str, str], int] = defaultdict(int)
+    for item in items:
+        seen[item[0], item[5]] += 1
+        yield seen[item[0], item[5]], item
+
+
+def _known(value: Any) -> Any:
+    return "own" if isinstance(value, list) and value[:1] == ["own"] else value
 
 
 def log_of(told: Told) -> list[tuple[str, int, str]]:

@@ -25,6 +25,7 @@ import durable
 from durable.core.clock import TIME_MAX_MS
 from durable.core.events import Event
 from durable.functions.step import StepThreads
+from durable.records.values import unpack
 from durable.store.sqlite.store import Store
 from durable.store.writer import Writer
 
@@ -122,6 +123,8 @@ class Conductor:
         self._file: sqlite3.Connection | None = None
         self._store: Store | None = None
         self.engine: durable.Engine | None = None
+        self._read = {line["stream"]: line["offset"] for line in told.of("read")}
+        """The last offset that a reader got of each stream, in this life or an earlier one."""
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -264,6 +267,7 @@ class Conductor:
         while True:
             await self.idle()
             state, prompts, deadline = self._look(execution.promise_id)
+            self._read_on()
             if state:
                 return state
             with self._lock:
@@ -295,6 +299,26 @@ class Conductor:
                 await self._bring(engine, key)
             else:
                 await self._release(key)
+
+    def _read_on(self) -> None:
+        """What a reader of all streams gets now: written down, since it got it."""
+        for name, offset, value, step, position, _ in self.streams():
+            if offset > self._read.get(name, -1):
+                self._read[name] = offset
+                self.journal.write("read", stream=name, offset=offset, value=value, step=step, position=position)
+
+    def streams(self) -> list[tuple[str, int, Any, str | None, int | None, str]]:
+        """All items of the execution's streams: name, offset, value, step, position, the function or step it is of."""
+        assert self._file is not None
+        rows = self._file.execute(
+            "SELECT i.name, i.n, i.step, i.position, p.id, p.param_data FROM stream_items i"
+            " JOIN promises p ON p.id = i.promise WHERE i.execution = 'exec:run' ORDER BY i.name, i.n"
+        ).fetchall()
+        return [
+            (name, n + at, value, step, position and position + at, step or promise.rpartition(".")[0])
+            for name, n, step, position, promise, data in rows
+            for at, value in enumerate(unpack(data)["items"])
+        ]
 
     async def _bring(self, engine: durable.Engine, key: str) -> None:
         """What an open question, a wait for a signal or a promise for outsiders waits for."""

@@ -95,6 +95,7 @@ async def _outcome(store: Path, conductor: Conductor, resume: bool) -> None:
             found = {"state": state, "value": await execution.result()}
         except durable.ExecutionError as error:
             found = {"state": state, "error": f"{error.exception_type}: {error.exception_message}"}
+    conductor.journal.write("streams", items=conductor.streams(), published=await engine.all_published("run"))
     conductor.journal.write("outcome", outcome=found, commits=conductor._commits)
     os._exit(0)  # what follows would be a graceful end; tests of engines have it
 

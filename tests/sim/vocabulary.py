@@ -94,6 +94,23 @@ async def send(tag: str, name: str) -> str:
     return tag
 
 
+async def tell(tag: str, name: str, own: bool = False, failing: int = 0) -> str:
+    """Writes to a stream of its execution before its effect and after it; with `own` something else in each run.
+
+    Fails so many times, each of which is another effect.
+    """
+    tried = f"{tag}.{_theirs().retries(call_id())}" if failing else tag
+    await _theirs().permission(tried)
+    out = durable.stream(name)
+    await out.write(f"{tag} begins", "at once")
+    _theirs().effect(tried, "tell", [name], tag)
+    await out.write(["own", uuid.uuid4().hex] if own else f"{tag} goes on")
+    out.write(f"{tag} ends")
+    if failing and int(tried.rpartition(".")[2]) < failing:
+        raise ValueError(f"{tried} failed")
+    return tag
+
+
 @durable.function(name="helper")
 async def helper(ctx: durable.Context, tag: str, *, asks: bool = False, fails: bool = False) -> str:
     """A child execution: a step, a question, a step that cleans up however it ends."""
@@ -168,6 +185,7 @@ NAMES = {
     "key": key,
     "charge": charge,
     "send": send,
+    "tell": tell,
     "helper": helper,
     "Teller": Teller,
     "Caller": Caller,

@@ -298,6 +298,67 @@ async def main(ctx):
     ("settled exec:run.1",),
 )
 
+STREAMS = Written(
+    "streams: written by branches, nested functions and steps, some of which write something else each time",
+    """
+async def main(ctx):
+    out = ctx.stream("s")
+    async def nested(ctx, i):
+        await ctx.stream("s").write(f"n{i}")
+        await ctx.run(partial(tell, f"m/n{i}.0/s1", "s"))
+        await ctx.publish(nested=i)
+    async def branch(i):
+        await out.write([i, 0])
+        await ctx.run(partial(tell, f"m/s{i}", "s", i == 1))
+        await ctx.publish(**{f"k{i}": i, "last": i})
+        await out.write([i, 1], "and more")
+    await asyncio.gather(branch(0), branch(1), ctx.run(nested, 0))
+    out.write("not awaited")
+    await ctx.sleep(0.1)
+    await ctx.options(retry=Retry(max_retries=2, delay=0.1)).run(partial(tell, "m/flaky", "t", True, 2))
+    out.write("left")
+    return "ended"
+""",
+    ("ended",),
+)
+
+GIVEN_UP = Written(
+    "streams of a branch that is given up, and of a function that fails",
+    """
+async def main(ctx):
+    async def writes():
+        for i in range(3):
+            await ctx.stream("s").write(i)
+            await ctx.run(partial(tell, f"m/s{i}", "s"))
+    try:
+        async with asyncio.timeout(0.3):
+            await asyncio.gather(writes(), ctx.ask("ok?"))
+    except TimeoutError:
+        await ctx.stream("s").write("given up")
+        await ctx.publish(state="given up")
+    await ctx.run(partial(fail, "m/end"))
+""",
+)
+
+PATCHES = Written(
+    "patches asked for in branches, nested functions and loops",
+    """
+async def main(ctx):
+    async def nested(ctx, i):
+        if ctx.patched("in"):
+            await ctx.run(partial(act, f"m/n{i}.0/s1"))
+    async def branch(i):
+        for n in range(2):
+            name = f"m/s{i}.{n}" if ctx.patched(f"p{i}") else "wrong"
+            await ctx.run(partial(act, name))
+        return ctx.patched("all")
+    got = await asyncio.gather(branch(0), branch(1), ctx.run(nested, 0))
+    ctx.patched("last")
+    return got
+""",
+    ([True, True, None],),
+)
+
 CHILDREN = Written(
     "child executions: awaited, failed, asking, cancelled",
     """
@@ -370,6 +431,9 @@ WRITTEN = (
     CHILDREN,
     MAPPED,
     SAGA,
+    STREAMS,
+    GIVEN_UP,
+    PATCHES,
 )
 
 

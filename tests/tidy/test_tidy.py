@@ -27,10 +27,10 @@ LARGER = {
 
 PROTOCOLS = {
     "bridge/protocol/messages.py",
-    "bridge/worker/io/inbound_messages.py",
     "bridge/launch/zygote_protocol.py",
     "durable/store/protocol/requests.py",
     "durable/store/protocol/reads.py",
+    "durable/client/api_models.py",
 }
 """Messages are named as they travel, and used with their module's name."""
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from durable.engine.views import ExecutionView, StepView
 from durable.http.dashboard.browser_login import CODE_S, LOGIN_S, LOGINS_MAX, Logins, next_page
 from durable.http.dashboard.page_templates import assets
 from durable.http.dashboard.views.execution_list import ExecutionFilters, lines
@@ -15,6 +14,7 @@ from durable.http.dashboard.views.timeline import FOLD_WIDTH_FACTOR, time_axis, 
 from durable.http.dashboard.views.value_text import cut, preview
 from durable.http.pages.answer_problems import AnswerProblem, problems_of
 from durable.http.pages.markdown import markdown_block, markdown_line
+from durable.records.view_models import ExecutionView, StepView
 from durable.store.rows import ExecutionRow
 
 DAY_MS = 86_400_000

@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     {"durable.core"},
-    {"durable.records", "durable.store", "checkpoint"},
-    {"bridge", "capabilities"},
+    {"durable.queues"},
+    {"durable.records", "durable.store", "durable.lint", "checkpoint"},
+    {"bridge", "capabilities", "durable.client"},
     {"durable.functions"},
     {"durable.executions", "durable.agents"},
     {"durable.sessions"},
@@ -23,7 +24,7 @@ LAYERS = (
     {"durable.telemetry"},
     {"durable.http"},
     {"durable.mcp", "durable.integrations"},
-    {"durable.cli", "durable.demo", "durable"},
+    {"durable.cli", "durable.demo", "durable.testing", "durable"},
 )
 """From the bottom up (specs/architecture.md): a module imports from its own layer and from those below."""
 
@@ -34,7 +35,9 @@ ALLOWED = {
     "checkpoint": {"checkpoint", "durable.core"},
     "capabilities": {"capabilities", "durable.core"},
     "durable.records": {"durable.records", "durable.core"},
-    "durable.store": {"durable.store", "durable.core"},
+    "durable.lint": {"durable.lint", "durable.core"},
+    "durable.queues": {"durable.queues", "durable.core"},
+    "durable.store": {"durable.store", "durable.queues", "durable.core"},
 }
 WORKER_FORBIDDEN = {
     "resonate",

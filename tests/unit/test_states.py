@@ -17,6 +17,7 @@ from capabilities.prompts import states as prompt
 from durable.core.states import IllegalTransition
 from durable.executions import states as execution
 from durable.functions.replay import states as replay
+from durable.queues import states as queue
 from durable.sessions.checkpoints import states as namespace
 from durable.sessions.execution import states as cell_pass
 from durable.sessions.ownership import states as owner
@@ -145,6 +146,24 @@ MACHINES = {
         actors.HealthState.UNKNOWN,
         frozenset(),
         "actors",
+    ),
+    "queue": Machine(
+        queue.QueueState,
+        queue.QueueEvent,
+        queue.QUEUE,
+        queue.step_queue,
+        queue.QueueState.OPEN,
+        frozenset(),
+        "queues",
+    ),
+    "queue entry": Machine(
+        queue.EntryState,
+        queue.EntryEvent,
+        queue.ENTRY,
+        queue.step_entry,
+        queue.EntryState.DELAYED,
+        frozenset({queue.EntryState.GONE}),
+        "queues",
     ),
     "owner": Machine(
         owner.OwnerState,

@@ -15,8 +15,8 @@ from time import monotonic
 from typing import Any
 
 from bridge.lock_wait import waits_for_a_lock
+from bridge.protocol.messages import Wire
 from bridge.worker.io.channel import Channel, LoopWaiter, ThreadWaiter, Waiter
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.values import NotJson, to_json
 from bridge.worker.run.sigint_gate import Gate
 

@@ -21,7 +21,7 @@ from time import time_ns
 import msgspec
 
 from bridge.protocol.framing import FrameDecoder
-from bridge.worker.io.inbound_messages import Wire, parse
+from bridge.protocol.messages import Wire, fields_to_worker
 from bridge.worker.io.send_queue import Outgoing
 from bridge.worker.parent_death import ENGINE_BROKEN, ENGINE_GONE
 from bridge.worker.run.sigint_gate import Gate
@@ -195,7 +195,7 @@ class Channel:
                     os._exit(ENGINE_GONE)
                 try:
                     for payload in self._decoder.feed(data):
-                        self._dispatch(parse(payload))
+                        self._dispatch(fields_to_worker(payload))
                     self._decoder.check()
                 except ProtocolError as error:
                     self.on_broken(str(error))

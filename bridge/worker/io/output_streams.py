@@ -18,8 +18,8 @@ from bridge.worker.io.backlog import Backlog, OutputOverflow, OutputPiece
 from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_DRAIN_MS, OUTPUT_QUEUE_MAX
 
 if TYPE_CHECKING:
+    from bridge.protocol.messages import Wire
     from bridge.worker.io.channel import Channel
-    from bridge.worker.io.inbound_messages import Wire
     from bridge.worker.run.sigint_gate import Gate
 
 OUTPUT_COALESCE_MS = 2

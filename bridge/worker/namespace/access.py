@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from bridge.worker.io.inbound_messages import Wire
+from bridge.protocol.messages import Wire
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, Namespace
 from bridge.worker.namespace.sources import SourceTexts, sources_of
 from bridge.worker.namespace.values import NotJson, to_json

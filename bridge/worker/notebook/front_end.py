@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from bridge.protocol.messages import Wire
 from bridge.worker.io.display import bundle_of
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.main_module import Namespace
 from bridge.worker.namespace.values import bounded_repr, to_json
 from bridge.worker.namespace.variables import names_for

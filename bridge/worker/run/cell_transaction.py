@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from bridge.protocol.messages import Wire
 from bridge.worker.calls.capability_functions import granted
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, Namespace
 from bridge.worker.run.sigint_gate import Gate
 

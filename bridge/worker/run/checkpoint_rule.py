@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import CodeType, FunctionType
 
-from bridge.worker.io.inbound_messages import Wire
+from bridge.protocol.messages import Wire
 
 
 class Rule:

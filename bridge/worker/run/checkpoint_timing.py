@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
+from bridge.protocol.messages import Wire
 from bridge.worker.calls.capability_functions import granted
 from bridge.worker.io.channel import Channel, Waiter, attached
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, Namespace
 from bridge.worker.run.checkpoint_rule import Rule
 from bridge.worker.run.sigint_gate import Gate

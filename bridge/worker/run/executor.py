@@ -15,10 +15,10 @@ from typing import Any
 from weakref import WeakSet
 
 from bridge.code.cell_mode import Detection
+from bridge.protocol.messages import Wire
 from bridge.worker.calls.calls import Calls, ExecutionCalls
 from bridge.worker.io.backlog import OutputDrainTimeout
 from bridge.worker.io.channel import Channel
-from bridge.worker.io.inbound_messages import Wire
 from bridge.worker.io.output_streams import OutputPort
 from bridge.worker.namespace.main_module import ENGINE_INTERNALS, InteractiveHistory, Namespace
 from bridge.worker.namespace.values import NotJson, bounded_repr, cut, to_json

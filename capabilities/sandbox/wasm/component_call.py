@@ -113,6 +113,10 @@ class ComponentCall(FuelMeter):
         """
         return self.guarded(function, lambda: self._call(function, args))
 
+    def instantiate(self) -> None:
+        """Make the instance now. ExecutionFailed for what it imports and is not given, else as `call`."""
+        self.guarded("instantiate", self._made)
+
     def exports(self) -> dict[str, list[str]]:
         """The functions of each exported interface; "" is what is exported without one."""
         engine = self.runtime.engine

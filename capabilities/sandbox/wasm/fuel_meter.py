@@ -68,6 +68,10 @@ class FuelMeter:
         """Whether all that it held was given back."""
         return self._ended is not None
 
+    def used(self) -> Used:
+        """The use of the last call, as far as known."""
+        return self._used() if self._ended is None else self._ended
+
     def close(self) -> None:
         """Give back all that it holds, now: it may be much, and Python's collector does not know. Nothing may run in
         it. Idempotent.

@@ -61,6 +61,10 @@ class CoreCall(FuelMeter):
         """Call an export, in this thread. ExecutionFailed, or the one SandboxError of what stopped it."""
         return self.guarded(function, lambda: self._export(function)(self.store, *self._checked(function, args)))
 
+    def instantiate(self) -> None:
+        """Make the instance now, and run what the module itself says begins it. As `call`."""
+        self.guarded("instantiate", lambda: self.instance)
+
     def call_bytes(self, function: str, data: bytes) -> Outcome:
         """Call an export of at most one number, given and returned as its little-endian bytes (A32)."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from durable.engine.engine import Engine
 
 
-@click.group("actor", short_help="Actors: list, show, send, ask, state, stop, restart, tree, dead-letters.")
+@click.group("actor", short_help="Actors: list, show, send, ask, state, stop, restart, delete, tree, dead-letters.")
 def command() -> None:
     """Actors: a name with a mailbox, a state, and one message at a time. CLASS and KEY say which.
 
@@ -143,6 +143,22 @@ async def restart(chosen: Settings, reset: bool, kind: str, key: str) -> int:
     out.say(f"{kind} {key!r} takes messages")
     if out.json:
         out.document({"kind": kind, "key": key, "status": "running"})
+    return exit_codes.DONE
+
+
+@command.command("delete", cls=Command)
+@click.option("--force", is_flag=True, help="One that runs is stopped first; those that it spawned are under nobody.")
+@_CLASS
+@_KEY
+@asynchronous
+async def delete(chosen: Settings, force: bool, kind: str, key: str) -> int:
+    """Forget an actor that is stopped or failed: its state, dead letters, subscriptions and reminders."""
+    async with _client(chosen) as engine:
+        letters = await engine.actors.delete(kind, key, force=force)
+    out = chosen.out()
+    out.say(f"{kind} {key!r} is deleted, with {letters} dead letters; its next message begins a new one")
+    if out.json:
+        out.document({"kind": kind, "key": key, "letters": letters})
     return exit_codes.DONE
 
 

@@ -21,14 +21,23 @@ if TYPE_CHECKING:
 @click.option("--checkpoints", type=click.IntRange(min=1), metavar="N", help="Keep N of each session, beside labelled.")
 @click.option("--checkpoint-age", type=Duration(), metavar="AGE", help="Of those, only younger ones.")
 @click.option("--labelled", is_flag=True, help="Count the labelled ones too.")
+@click.option("--actors", is_flag=True, help="Also actors that were stopped or failed before, and dead letters.")
 def command(
-    older_than: float, keep: int, dry_run: bool, checkpoints: int | None, checkpoint_age: float | None, labelled: bool
+    older_than: float,
+    keep: int,
+    dry_run: bool,
+    checkpoints: int | None,
+    checkpoint_age: float | None,
+    labelled: bool,
+    actors: bool,
 ) -> int:
     """Forget executions that ended longer ago than AGE, with their steps, calls and output.
 
     Also what foreign code had kept under their ids, blobs that no checkpoint uses, messages that nobody came for, and
-    old entries of the audit. Sessions keep their variables, and with --checkpoints or --checkpoint-age fewer states to
-    go back to. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file does not shrink.
+    old entries of the audit. With --actors also actors, with their state, that were stopped or failed longer ago than
+    AGE, and dead letters that are older. Sessions keep their variables, and with --checkpoints or --checkpoint-age
+    fewer states to go back to. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file
+    does not shrink.
     """
     chosen = settings()
     check_direct(chosen)
@@ -37,10 +46,10 @@ def command(
         from durable.sessions.checkpoints.retention import Keep
 
         fewer = Keep(last=checkpoints or 2**31, age=checkpoint_age, labelled=not labelled)
-    return in_loop(lambda: _gc(chosen, older_than, keep, fewer, dry_run))
+    return in_loop(lambda: _gc(chosen, older_than, keep, fewer, dry_run, actors))
 
 
-async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None, dry_run: bool) -> int:
+async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None, dry_run: bool, actors: bool) -> int:
     import asyncio
     import time
     from dataclasses import asdict, replace
@@ -48,7 +57,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     from durable.core.clock import now_ms
     from durable.sessions.checkpoints.retention import sweep_chunks
     from durable.store.port import open_direct
-    from durable.store.upkeep.gc import Collected, collect, thin
+    from durable.store.upkeep.gc import Collected, collect, sweep_actors, thin
 
     out = chosen.out()
     before = max(0, now_ms() - int(older_than * 1000))
@@ -60,6 +69,9 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
         if fewer is not None:
             async for found in thin(store, fewer.to_json(), dry_run=dry_run):
                 done = replace(done, checkpoints=found.checkpoints)
+        if actors:
+            async for found in sweep_actors(store, before=before, dry_run=dry_run):
+                done = replace(done, actors=found.actors, letters=found.letters)
         directories = await asyncio.to_thread(store.sweep_run_files, dry_run=dry_run)
         swept = await asyncio.to_thread(sweep_chunks, store, now_s=time.time(), dry_run=dry_run)
     except BaseException:
@@ -76,6 +88,7 @@ async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None
     out.data(
         f"{verb} {done.executions} executions ({done.promises} promises), {done.messages} messages,"
         f" {done.checkpoints} checkpoints, {done.entries} audit entries,"
+        f"{f' {done.actors} actors, {done.letters} dead letters,' if actors else ''}"
         f" {swept.blobs + swept.unfinished} blobs ({size(swept.bytes)})"
     )
     return exit_codes.DONE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -24,6 +24,8 @@ PORT = 8001
 
 
 @click.command("serve", cls=Command, short_help="Offer the store over HTTP.")
+@click.argument("sources", metavar="[MODULE|FILE]...", nargs=-1)
+@click.option("--engine", is_flag=True, help="Run executions and sessions in this process, too.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -54,6 +56,8 @@ PORT = 8001
 )
 @click.option("--answers-at", metavar="URL", help="This server as those who answer reach it [default: its own URL].")
 def command(
+    sources: tuple[str, ...],
+    engine: bool,
     host: str,
     port: int,
     token_file: str | None,
@@ -68,11 +72,14 @@ def command(
     """Offer the store to other processes, machines and SDKs over HTTP, until Ctrl-C or SIGTERM.
 
     Prints the URL. Clients need the token: that of DURABLE_TOKEN, else of the token file, which is made when missing.
-    Several may serve one database, each with the same token.
+    Several may serve one database, each with the same token. People and programs use the API at /api/v1, with tokens of
+    their own (`durable token`). With MODULEs or FILEs, or --engine, it runs their functions and sessions itself.
     """
     chosen = settings()
+    if sources:
+        _load(chosen.out(), sources)
     hooks = _Hooks(webhooks, _secret(webhook_secret_file) if webhooks else "", answers_at)
-    offer = _Offer(host, port, token_file, tokens_file, hosts, origins, lease)
+    offer = _Offer(host, port, token_file, tokens_file, hosts, origins, lease, engine or bool(sources))
     return in_loop(lambda: _serve(chosen, offer, hooks))
 
 
@@ -86,6 +93,15 @@ class _Offer(NamedTuple):
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
     lease: float
+    engine: bool
+
+
+def _load(out: Out, sources: tuple[str, ...]) -> None:
+    from durable.cli.load_target import load, place_of
+
+    out.protect()
+    for source in sources:
+        load(place_of(source))
 
 
 class _Hooks(NamedTuple):
@@ -113,6 +129,7 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
 
     defer("aiohttp")  # only webhooks use it
     from durable.core.errors import BadArguments
+    from durable.engine.store_doctor import examined
     from durable.http.access.host_check import HostCheck
     from durable.http.access.tokens import TokensFile, token_for
     from durable.http.dashboard_mount import pages_of
@@ -141,9 +158,16 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
             host_check=host_check,
             observer=_observer(out),
             lease_s=offer.lease,
+            runs=offer.engine,
+            engine_options=_engine_options(chosen) if offer.engine else None,
+            examine=lambda: examined(chosen.path),
         )
         with listen(offer.host, offer.port) as sock:
             async with pages_of(site, chosen.path) as pages, serving(site, sock, pages) as url:
+                if offer.engine:
+                    from durable.http.api.server_engine import server_engine
+
+                    await server_engine(site)
                 if made:
                     out.say(f"token made, kept in {file}")
                 _say(out, url, store.name, file, offer, links_lead_here=bool(checked) and hooks.answers_at is None)
@@ -156,6 +180,17 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
     finally:
         await store.close()
     return exit_codes.DONE
+
+
+def _engine_options(chosen: Settings) -> dict[str, Any]:
+    from durable.cli.load_target import declared, load_capabilities
+    from durable.sandbox.component_registry import Declared
+
+    return {
+        "override_environment": chosen.override_environment,
+        "capabilities": load_capabilities(()),
+        "components": Declared(find=declared),
+    }
 
 
 def _say(out: Out, url: str, store: str, file: Path, offer: _Offer, *, links_lead_here: bool) -> None:

@@ -11,7 +11,7 @@ from durable.cli.command_group import Command, Settings, asynchronous
 
 if TYPE_CHECKING:
     from durable.cli.text_output import Out
-    from durable.engine.views import DetailView
+    from durable.records.view_models import DetailView
 
 
 @click.command("show", cls=Command, short_help="Everything about one execution.")

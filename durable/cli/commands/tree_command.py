@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from durable.engine.step_tree import StepNode
-    from durable.engine.views import ExecutionView
+    from durable.records.view_models import ExecutionView
 
 
 @click.command("tree", cls=Command, short_help="An execution with all that is under it.")

@@ -1,4 +1,4 @@
-"""`durable worker MODULE|FILE… [--concurrency N] [--drain-timeout SECONDS] [--health HOST:PORT]`"""
+"""`durable worker MODULE|FILE… [--queues NAMES] [--concurrency N] [--drain-timeout SECONDS] [--health HOST:PORT]`"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,11 +36,19 @@ _RELOAD = -1
 @click.argument("sources", metavar="MODULE|FILE...", nargs=-1, required=True)
 @click.option("--concurrency", type=click.IntRange(min=1), default=TASKS_MAX, show_default=True, metavar="N",
               help="Executions at a time; those that wait do not count.")  # fmt: skip
+@click.option("--queues", metavar="NAME,...", help="Take executions of these queues only, and no sessions.")
 @click.option("--drain-timeout", type=click.FloatRange(min=0), default=DRAIN_S, show_default=True, metavar="SECONDS",
               help="After SIGTERM: how long what runs may go on before others get it.")  # fmt: skip
 @click.option("--health", metavar="HOST:PORT", help="Answer GET /health there: 200 while it takes work, else 503.")
 @click.option("--check", is_flag=True, help="Only load the modules: whether a reload would succeed.")
-def command(sources: tuple[str, ...], concurrency: int, drain_timeout: float, health: str | None, check: bool) -> int:
+def command(
+    sources: tuple[str, ...],
+    concurrency: int,
+    queues: str | None,
+    drain_timeout: float,
+    health: str | None,
+    check: bool,
+) -> int:
     """Serve every durable function of the modules, and sessions, until SIGTERM or Ctrl-C.
 
     Then it takes nothing new, lets what runs end, and ends. SIGHUP does the same and begins again with today's code, if
@@ -51,12 +59,19 @@ def command(sources: tuple[str, ...], concurrency: int, drain_timeout: float, he
     if check:
         return exit_codes.DONE
     place = None if health is None else _host_and_port(health)
-    code = in_loop(lambda: _work(chosen, concurrency, drain_timeout, place))
+    options = {"concurrency": concurrency, "queues": None if queues is None else _names(queues)}
+    code = in_loop(lambda: _work(chosen, options, drain_timeout, place))
     if code == _RELOAD:
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command
     return code
+
+
+def _names(queues: str) -> list[str]:
+    from durable.queues.queue import check_queue_name
+
+    return [check_queue_name(name.strip()) for name in queues.split(",")]
 
 
 def _load(out: Out, sources: Sequence[str]) -> None:
@@ -74,7 +89,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tuple[str, int] | None) -> int:
+async def _work(chosen: Settings, options: dict[str, Any], drain_s: float, health: tuple[str, int] | None) -> int:
     from durable.actors.names import PREFIX
     from durable.cli.engine_or_client import open_engine
     from durable.functions.definition import KNOWN
@@ -84,7 +99,7 @@ async def _work(chosen: Settings, concurrency: int, drain_s: float, health: tupl
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, told.put_nowait, number)
-    async with open_engine(chosen, out, serve=True, create=True, concurrency=concurrency) as engine:
+    async with open_engine(chosen, out, serve=True, create=True, **options) as engine:
         state = {"status": "ok"}
         async with _answering(engine, state, health) as url:
             names = sorted({function.id for function in KNOWN.values() if function.startable})

@@ -65,8 +65,11 @@ class ExecutionPass:
         target: str,
         begun: Callable[[], None],
         seed: str,
+        checks: bool = False,
     ) -> None:
         self.promise_id = promise_id
+        self.checks = checks
+        """Whether it only looks whether the record is replayed: it ends where something would be new."""
         self.execution_id = promise_id.removeprefix("exec:")
         self.recorder = recorder
         self.closing = closing
@@ -231,7 +234,7 @@ class ExecutionPass:
 
     def look(self) -> None:
         """Suspend when nothing is under way and every function can only wait (R2)."""
-        if self.over:
+        if self.over or self.checks:
             return
         if self._active:
             if self._watching is None and any(each.waits for each in self.passes):
@@ -292,6 +295,11 @@ class ExecutionPass:
             self._go(ExecutionPassEvent.COMPLETE)
             if not self.outcome.done():
                 self.outcome.set_result(outcome)
+
+    def replayed(self, function_pass: FunctionPass) -> None:
+        """A function of a check has come to what is new: the outermost one's last, when all have (X5)."""
+        if function_pass.promise_id == self.promise_id:
+            self.complete(None)
 
     def halt(self, error: DurableError) -> None:
         """Stop the pass so that it can be resumed: steps under way end and are recorded, nothing else begins (R4)."""

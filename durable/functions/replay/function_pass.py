@@ -25,7 +25,7 @@ from durable.core.events import Logged
 from durable.functions.failures import Rejection, rejection
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
 from durable.functions.replay.function_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
-from durable.functions.replay.record import CALL_KINDS, CANCEL, OperationKey, Replay
+from durable.functions.replay.record import CALL_KINDS, CANCEL, PATCH, OperationKey, Replay
 from durable.functions.replay.recorder import Outcome
 from durable.functions.replay.states import (
     IS_LEFT,
@@ -139,6 +139,8 @@ class FunctionPass:
         """Which its contexts share; made with the first use."""
         self.signals: dict[str, SignalChannel] = {}
         """By name: who waits for signals, which its contexts share."""
+        self.patches: dict[str, bool] = {}
+        """What `ctx.patched` has said in this pass: it says the same again."""
         self._code: Callable[[], Coroutine[Any, Any, Any]] | None = None
         """The function itself, to be begun."""
         self._main: asyncio.Task[Any] | None = None
@@ -230,6 +232,8 @@ class FunctionPass:
     def _next(self) -> UnderWay | Literal["cancel"] | None:
         """The next delivery: an operation's outcome, or the cancellation. NonDeterminism when there can be none."""
         if not self._replay.live:
+            self._replay.pass_over_patches()
+        if not self._replay.live:
             ordinal = self._replay.due()
             if ordinal is None:
                 error = self._replay.missing("nothing: the function waits for what came after it")
@@ -244,6 +248,8 @@ class FunctionPass:
                 )
             return found
         if not self._live and not self._go_live():
+            return None
+        if self.run.checks:
             return None
         cancelling = self.run.cancelled_at is not None and not self.cleans_up
         while self._arrived and not (cancelling and self._after_cancel(self._arrived[0])):
@@ -275,6 +281,9 @@ class FunctionPass:
         if self._replaying_inside:
             return False
         self._go(FunctionPassEvent.GO_LIVE)
+        if self.run.checks:
+            self.run.replayed(self)
+            return False
         if self._left:
             return False
         settled = [each for each in self._under_way.values() if each.record is not None and not each.let_go]
@@ -437,7 +446,21 @@ class FunctionPass:
             self._deferred.append(found)
         return found
 
+    def patched(self, name: str, perform: Perform) -> bool:
+        """Whether the code goes the new way: the record says so, or nothing recorded has gone the old way (X10)."""
+        self.check()
+        known = self.patches.get(name)
+        if known is None:
+            operation = OperationKey(PATCH, name, "")
+            begins = self._replay.is_next(operation)
+            known = self.patches[name] = begins or name in self._replay.patches
+            if begins:
+                self.begin(operation, perform, lambda _: None, {})
+        return known
+
     def _perform(self, found: UnderWay, known: PromiseRecord | None) -> None:
+        if self.run.checks and not (found.nested and known is not None):
+            return  # nothing is performed but what is replayed
         self.run.began()
         if self.loop.is_running():
             self._starting.append((found, known))

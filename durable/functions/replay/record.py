@@ -49,6 +49,10 @@ class OperationKey(NamedTuple):
         return f"{self.kind} {self.name!r} (arguments {self.digest[:8] or 'none'})"
 
 
+PATCH = "patch"
+"""The kind of an operation that records nothing but that code was begun with a patch (`ctx.patched`): a replay by code
+that does not ask for it any more passes it over."""
+
 CALL_KINDS = ("input",)
 """Operations whose promises are numbered among the calls of the execution, not among the function's children."""
 
@@ -98,6 +102,10 @@ class Replay:
         self._due: deque[int] = deque()
         self._delivered: list[int] = []
         self._outstanding: dict[int, Recorded] = {}
+        self._passed_over: set[int] = set()
+        """Patches that the record has and that the code does not ask for, by ordinal."""
+        self.patches: set[str] = set()
+        """The patches that the record has."""
         found = sorted(recorded, key=lambda each: each.number)
         if found:
             self._load(found)
@@ -112,6 +120,7 @@ class Replay:
         self.old_concurrent = any(each.concurrent for each in old)
         self._script = {each.ordinal: each for each in found if current or each.versioned}
         self._length = max(self._script, default=self._old)
+        self.patches = {each.operation.name for each in self._script.values() if each.operation.kind == PATCH}
         self._children = max((each.number for each in found if not each.call), default=0)
 
     @property
@@ -121,6 +130,7 @@ class Replay:
 
     def begin(self, operation: OperationKey, task: int) -> Begun:
         """Begin an operation in the function's n-th task. NonDeterminism when the record has another one."""
+        self.pass_over_patches(operation)
         ordinal = self._begun + 1
         recorded = None
         if self._begun < self._old:
@@ -138,6 +148,24 @@ class Replay:
         self._delivered.clear()
         self._enter()
         return begun
+
+    def is_next(self, operation: OperationKey) -> bool:
+        """Whether the record has this operation next, or ends here: whether it is begun now."""
+        return self.live or (self._begun >= self._old and not self._due and self._expected().operation == operation)
+
+    def pass_over_patches(self, operation: OperationKey | None = None) -> None:
+        """Go on behind patches that the record has next, but for the one that is begun now (`operation`).
+
+        Without an operation the code has come to where it can only wait: what it had asked for it would have begun.
+        """
+        while self._old <= self._begun < self._length and not self._due:
+            expected = self._expected()
+            if expected.operation.kind != PATCH or expected.operation == operation:
+                return
+            self._begun += 1
+            self._passed_over.add(self._begun)
+            self._delivered.clear()  # what was delivered before it is recorded with it
+            self._enter()
 
     def due(self) -> int | None:
         """The result that the record says is delivered next; None when an operation is to come first, or when live."""
@@ -157,6 +185,7 @@ class Replay:
 
     def missing(self, instead: str) -> NonDeterminism | None:
         """The error when a recorded operation was not begun, though all that came before it was delivered."""
+        self.pass_over_patches()
         if self.live:
             return None
         expected = self._expected()
@@ -200,7 +229,8 @@ class Replay:
         """Queue the results that are delivered before the next recorded operation."""
         if self._old <= self._begun < self._length:
             after = self._expected().after
-            self._due.extend(_usual(self._begun + 1) if after is None else after)
+            due = _usual(self._begun + 1) if after is None else after
+            self._due.extend(ordinal for ordinal in due if ordinal not in self._passed_over)
 
     def _tags(self, ordinal: int, number: int, task: int) -> dict[str, str]:
         explicit = self._old > 0  # behind an old record nothing goes without saying

@@ -23,7 +23,7 @@ from resonate.retry import RetryPolicy
 from resonate.transport import ExecuteMsg, Message
 from resonate.types import PromiseRecord, Status
 
-from durable.core.clock import Clock
+from durable.core.clock import Clock, sleep
 from durable.core.definition_id import spellings
 from durable.core.limits import LEASE_MS, TASKS_MAX
 from durable.functions.definition import NEVER, Retry
@@ -219,7 +219,7 @@ class _Core(Core, kw_only=True):
                 delay = None if task.begun else policy.next(retries)
                 if delay is None:
                     return _ExecFulfilled(state="rejected", value=self.codec.encode(error), tree=_NO_TREE)
-            await self.sleeper(delay)
+            await sleep(delay)
         return _ExecFulfilled(state="resolved", value=self.codec.encode(value), tree=_NO_TREE)
 
 

@@ -22,7 +22,8 @@ class HostCheck:
     def __init__(self, hosts: Sequence[str] = (), origins: Sequence[str] = ()) -> None:
         named = (*_LOCAL, socket.gethostname(), *hosts)
         self._hosts = frozenset(host.strip().rstrip(".").lower() for host in named)
-        self._origins = frozenset(map(_origin, origins))
+        self.origins = frozenset(map(_origin, origins))
+        """Other sites whose pages may call this server."""
 
     def host(self, header: str | None) -> bool:
         """Whether `Host` names this server."""
@@ -47,7 +48,7 @@ class HostCheck:
         except ValueError:
             return False
         own = bool(host) and found.scheme in ("http", "https") and found.netloc.lower() == (host or "").lower()
-        return own or header.lower() in self._origins
+        return own or header.lower() in self.origins
 
 
 def _is_address(name: str) -> bool:

@@ -22,7 +22,8 @@ from durable.http.dashboard.engine_source import EngineSource
 from durable.http.dashboard.page_templates import PAGE_HEADERS, assets, rendered
 from durable.http.dashboard.visit import PageRoute, Visit, read_fields, sections_for
 from durable.http.prompt_api import error_answer
-from durable.http.routes import Body, Turned, paced
+from durable.http.request_body import RequestBody, Turned
+from durable.http.routes import paced
 from durable.http.site import Site
 
 CACHED = "public, max-age=31536000, immutable"
@@ -73,7 +74,7 @@ class Dashboard:
         token = self.logins.redeem(query["code"]) if "code" in query else None
         if request.method == "POST":
             self._check_own(request)
-            async with Body(self._site, request, BODY_BYTES_MAX) as body:
+            async with RequestBody(self._site, request, BODY_BYTES_MAX) as body:
                 fields = dict(read_fields(body))
             token, to = fields.get("token", "").strip(), next_page(fields.get("next", ""))
             wrong = "This is no token of this server."
@@ -110,7 +111,7 @@ class Dashboard:
             if route.method == "POST":
                 self._check_own(request)
                 await self._allow(viewer, route, request)
-                async with Body(self._site, request, BODY_BYTES_MAX) as body:
+                async with RequestBody(self._site, request, BODY_BYTES_MAX) as body:
                     visit.form = read_fields(body)
                     found = await route.handler(visit)
                 self._site.audit.done(viewer, f"POST /ui/{route.path}", _about(request), found.status_code)

@@ -15,7 +15,7 @@ from durable.core.errors import BadArguments, DurableError, NotFound, StoreRefus
 from durable.core.limits import CANCEL_GRACE_S
 from durable.engine.execution_overview import overview
 from durable.engine.step_tree import drawn_with_depth, tree
-from durable.engine.views import DetailView, ServedFunctions, detail_view
+from durable.engine.views import ServedFunctions, detail_view
 from durable.executions import exported_record
 from durable.executions.forking import fork
 from durable.executions.signal_sender import send_signal
@@ -36,6 +36,7 @@ from durable.http.dashboard.views.value_text import CODE_CHARS_MAX, WHOLE_CHARS_
 from durable.http.dashboard.visit import PageRoute, Visit
 from durable.records import notation
 from durable.records.displays import Display
+from durable.records.view_models import DetailView
 from durable.store.rows import WORDS, ExecutionRow
 
 EVENTS_MAX = 500

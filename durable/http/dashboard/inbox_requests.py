@@ -16,13 +16,17 @@ from durable.http.prompt_api import AnswerBody, answer_problems, answerer_of
 from durable.prompts.inbox import Inbox
 from durable.store.rows import PromptRow, decode_value
 
+PROMPTS_MAX = 10_000
+"""Open questions that are looked through for words."""
+
 
 async def inbox(visit: Visit) -> Response:
     """`GET /ui/inbox`: the open questions, oldest first."""
     now, words, after = now_ms(), visit.query("q"), _place(visit.query("after"))
-    rows = await visit.reads.prompts(after=after, limit=None if words else CARDS_MAX + 1)
+    reads = visit.store.reads
+    rows = await reads.prompts_page(after, PROMPTS_MAX if words else CARDS_MAX + 1)
     shown, more = page_of_cards(rows, words)
-    total = len(await visit.reads.prompt_ids())
+    total = len(await reads.open_prompts())
     cards = [card(row, visit.viewer, now) for row in shown]
     links = [("First page", visit.here(after=None))] if visit.query("after") else []
     if more is not None:

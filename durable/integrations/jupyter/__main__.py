@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+import gc
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+from bridge.launch.zygote_start import start_ahead
 
 
 def main(arguments: list[str]) -> int:
@@ -19,19 +22,35 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--store", help="The store of the notebook's session.")
     parser.add_argument("--profile", choices=["open", "isolated"], help="How the session's worker is held.")
     options = parser.parse_args(arguments)
+    gc.disable()  # until the engine is imported: what is made by that stays
+    os.environ["DURABLE_NOTEBOOK"] = "1"
+    notebook = os.environ.pop("JPY_SESSION_NAME", None)
+    _start_worker(options.profile)
     with open(options.connection, encoding="utf-8") as file:
         connection = json.load(file)
-    os.environ["DURABLE_NOTEBOOK"] = "1"
-    return asyncio.run(_serve(connection, options))
+    import asyncio
+
+    return asyncio.run(_serve(connection, options, notebook or str(connection.get("jupyter_session") or "") or None))
 
 
-async def _serve(connection: dict[str, object], options: argparse.Namespace) -> int:
+def _start_worker(profile: str | None) -> None:
+    """Let the worker's process import what it needs, while this one does the same. The engine takes it over."""
+    with suppress(OSError):  # the engine says so
+        if profile == "isolated":
+            from bridge.confine.confinement import kept_environment
+
+            start_ahead(("bridge.confine.apply",), kept_environment(os.environ))
+        else:
+            start_ahead((), os.environ)
+
+
+async def _serve(connection: dict[str, object], options: argparse.Namespace, notebook: str | None) -> int:
+    import asyncio
+
     from durable.integrations.jupyter.kernel import Kernel, KernelOptions
     from durable.integrations.jupyter.kernel_sockets import KernelSockets
     from durable.integrations.jupyter.notebook_name import session_name, unnamed
 
-    chosen = os.environ.pop("JPY_SESSION_NAME", None) or str(connection.get("jupyter_session") or "")
-    notebook = chosen or None
     directory = Path.cwd()
     kernel = Kernel(
         KernelSockets(connection),
@@ -57,6 +76,8 @@ async def _serve(connection: dict[str, object], options: argparse.Namespace) -> 
 
 def _end_with(parent: int, end: Callable[[], None]) -> None:
     """End when the process that started the kernel is gone: nobody could end it otherwise."""
+    import asyncio
+
     try:
         descriptor = os.pidfd_open(parent)
     except OSError:

@@ -305,7 +305,7 @@ class CellRunner:
     async def _tell_beside(self) -> None:
         """Pass on what threads, tasks and callbacks print while no cell runs."""
         while True:
-            changed = self.notebook.engine.changed()
+            changed = self.notebook.may_have_printed()
             await self._pass_on(self._parent)
             await changed
 

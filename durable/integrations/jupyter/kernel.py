@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from durable.core.errors import DurableError
 from durable.functions.resonate.deferred_module import defer
 from durable.integrations.jupyter.code_checks import completeness
-from durable.integrations.jupyter.kernel_sockets import KernelSockets
+from durable.integrations.jupyter.kernel_sockets import KernelSocket, KernelSockets
 from durable.integrations.jupyter.kernel_wire import NOBODY, PROTOCOL, KernelMessage
 
 if TYPE_CHECKING:
@@ -73,14 +73,11 @@ class Kernel:
 
     async def run(self) -> None:
         """Until a front end, or whoever started the kernel, ends it."""
-        for work in (
-            self._read(self.sockets.shell, self._shell),
-            self._read(self.sockets.control, self._control),
-            self._read(self.sockets.stdin, self._stdin),
-            self._execute_all(),
-            self._opened(),
-        ):
-            self._beside(work)
+        self.sockets.listen(self.sockets.shell, self._shell)
+        self.sockets.listen(self.sockets.control, self._control)
+        self.sockets.listen(self.sockets.stdin, self._stdin)
+        self._beside(self._execute_all())
+        self._beside(self._opened())
         self.sockets.publish("status", {"execution_state": "starting"}, NOBODY)
         await self._ended.wait()
         for task in self._tasks:
@@ -102,10 +99,6 @@ class Kernel:
         if not task.cancelled() and not self._ended.is_set() and (error := task.exception()) is not None:
             self.sockets.publish("stream", {"name": "stderr", "text": f"durable: {error!r}\n"}, NOBODY)
 
-    async def _read(self, socket: Any, take: Callable[[KernelMessage], None]) -> None:
-        async for message in self.sockets.receive(socket):
-            take(message)
-
     # -- channels -----------------------------------------------------------------------------------------------
 
     def _shell(self, message: KernelMessage) -> None:
@@ -121,7 +114,7 @@ class Kernel:
         if message.kind == "input_reply":
             self._inputs.put_nowait(message)
 
-    async def _answer(self, socket: Any, message: KernelMessage) -> None:
+    async def _answer(self, socket: KernelSocket, message: KernelMessage) -> None:
         """Answer a request that need not wait for cells."""
         handler = {
             "kernel_info_request": self._kernel_info,
@@ -140,7 +133,7 @@ class Kernel:
             content = await handler(message.content)
         except Exception as error:
             content = _failed(error)
-        await self.sockets.reply(socket, message.kind.replace("_request", "_reply"), content, message)
+        self.sockets.reply(socket, message.kind.replace("_request", "_reply"), content, message)
         self._status("idle", message)
         if message.kind == "shutdown_request":
             self.end()
@@ -221,7 +214,7 @@ class Kernel:
                     await (await self._opened()).deliver(message)
                     continue
                 reply = await self._execute(message)
-                await self.sockets.reply(self.sockets.shell, "execute_reply", reply, message)
+                self.sockets.reply(self.sockets.shell, "execute_reply", reply, message)
             finally:
                 self._status("idle", message)
             if reply["status"] == "error" and message.content.get("stop_on_error", True):
@@ -243,7 +236,7 @@ class Kernel:
             message = self._queue.get_nowait()
             self._status("busy", message)
             if message.kind == "execute_request":
-                await self.sockets.reply(self.sockets.shell, "execute_reply", ABORTED, message)
+                self.sockets.reply(self.sockets.shell, "execute_reply", ABORTED, message)
             self._status("idle", message)
 
 
@@ -257,4 +250,7 @@ def _failed(error: Exception) -> dict[str, Any]:
 def _load() -> Any:
     """Import the engine: most of a kernel's start, while its sockets answer already."""
     defer("aiohttp")  # of stores on a URL
-    return import_module("durable.integrations.jupyter.cell_runner")
+    found = import_module("durable.integrations.jupyter.cell_runner")
+    gc.freeze()
+    gc.enable()
+    return found

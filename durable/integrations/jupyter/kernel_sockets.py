@@ -2,22 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from durable.core.background import beside
 from durable.core.errors import ProtocolError
 from durable.core.events import BackgroundFailed, log_event
 from durable.integrations.jupyter.kernel_wire import NOBODY, KernelMessage, KernelWire
 
 zmq: Any = import_module("zmq")  # untyped on purpose: its types are there only where the extra is
-Context: Any = import_module("zmq.asyncio").Context
 
 LINGER_MS = 1_000
 """For the last messages to a front end, when the kernel ends."""
+
+MESSAGES_AT_ONCE_MAX = 100
+"""Messages of one socket before others get their turn."""
+
+SNDMORE, POLLIN, EVENTS, NOBLOCK = (int(getattr(zmq, name)) for name in ("SNDMORE", "POLLIN", "EVENTS", "NOBLOCK"))
+"""As plain numbers: seven frames a message, each with the enum's arithmetic, took as long as the cell."""
+
+
+class KernelSocket:
+    """A bound socket on the event loop: what comes is given to `take`, what is sent is on its way at once.
+
+    The descriptor of a ZeroMQ socket tells of news once, and sending may take that news: whoever sends looks again.
+    """
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._loop = asyncio.get_running_loop()
+        self._take: Callable[[list[bytes]], None] | None = None
+
+    def listen(self, take: Callable[[list[bytes]], None]) -> None:
+        """Give each message to `take` from now on."""
+        self._take = take
+        self._loop.add_reader(self._socket.getsockopt(zmq.FD), self._look)
+        self._loop.call_soon(self._look)
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """Send one message. Neither a ROUTER nor a PUB without a limit ever blocks."""
+        for frame in frames[:-1]:
+            self._socket.send(frame, SNDMORE)
+        self._socket.send(frames[-1])
+        if self._take is not None and self._socket.getsockopt(EVENTS) & POLLIN:
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        assert self._take is not None
+        for _ in range(MESSAGES_AT_ONCE_MAX):
+            if self._socket.closed or not self._socket.getsockopt(EVENTS) & POLLIN:
+                return
+            self._take(self._socket.recv_multipart(NOBLOCK))
+        self._loop.call_soon(self._look)
+
+    def close(self) -> None:
+        """Send what is on its way, for at most LINGER_MS."""
+        if self._take is not None:
+            self._loop.remove_reader(self._socket.getsockopt(zmq.FD))
+        self._socket.close(LINGER_MS)
 
 
 class KernelSockets:
@@ -25,7 +70,7 @@ class KernelSockets:
 
     def __init__(self, connection: dict[str, Any]) -> None:
         self._wire = KernelWire(str(connection.get("key") or "").encode())
-        self._context = Context()
+        self._context = zmq.Context()
         self._connection = connection
         self.shell = self._bind(zmq.ROUTER, "shell_port")
         self.control = self._bind(zmq.ROUTER, "control_port")
@@ -36,7 +81,7 @@ class KernelSockets:
         echo.linger = 0
         echo.bind(self._address("hb_port"))
         threading.Thread(target=_beat, args=(echo,), daemon=True, name="heartbeat").start()
-        beside(self._welcome())
+        self._iopub.listen(self._welcome)
 
     def _address(self, port: str) -> str:
         connection = self._connection
@@ -44,7 +89,7 @@ class KernelSockets:
             return f"ipc://{connection['ip']}-{connection[port]}"
         return f"{connection.get('transport', 'tcp')}://{connection['ip']}:{connection[port]}"
 
-    def _bind(self, kind: int, port: str) -> Any:
+    def _bind(self, kind: int, port: str) -> KernelSocket:
         socket: Any = self._context.socket(kind)
         socket.linger = LINGER_MS
         if kind == zmq.XPUB:
@@ -53,30 +98,31 @@ class KernelSockets:
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.bind(self._address(port))
-        return socket
+        return KernelSocket(socket)
 
-    async def _welcome(self) -> None:
-        """Tell each front end that it is heard (iopub_welcome)."""
-        while True:
-            topic = await self._iopub.recv()
-            if topic[:1] == b"\1":
-                content = {"subscription": topic[1:].decode(errors="replace")}
-                self.publish("iopub_welcome", content, NOBODY, topic=topic[1:])
+    def _welcome(self, frames: list[bytes]) -> None:
+        """Tell a front end that it is heard (iopub_welcome)."""
+        topic = frames[0]
+        if topic[:1] == b"\1":
+            content = {"subscription": topic[1:].decode(errors="replace")}
+            self.publish("iopub_welcome", content, NOBODY, topic=topic[1:])
 
-    async def receive(self, socket: Any) -> AsyncIterator[KernelMessage]:
-        """The messages that come; what is no message of this kernel's is logged and left."""
-        while True:
-            frames: list[bytes] = await socket.recv_multipart()
+    def listen(self, socket: KernelSocket, take: Callable[[KernelMessage], None]) -> None:
+        """Give `take` the messages that come; what is no message of this kernel's is logged and left."""
+
+        def read(frames: list[bytes]) -> None:
             try:
                 message = self._wire.read(frames)
             except ProtocolError as error:
                 log_event(BackgroundFailed("a message of a front end", str(error)))
-                continue
-            yield message
+                return
+            take(message)
 
-    async def reply(self, socket: Any, kind: str, content: dict[str, Any], to: KernelMessage) -> None:
+        socket.listen(read)
+
+    def reply(self, socket: KernelSocket, kind: str, content: dict[str, Any], to: KernelMessage) -> None:
         """Answer a request."""
-        await socket.send_multipart([*to.identities, *self._wire.pack(kind, content, to)])
+        socket.send([*to.identities, *self._wire.pack(kind, content, to)])
 
     def publish(
         self,
@@ -90,17 +136,12 @@ class KernelSockets:
     ) -> None:
         """Tell all front ends. It is on its way when this returns, in order."""
         frames = self._wire.pack(kind, content, parent, metadata, buffers)
-        self._iopub_now().send_multipart([kind.encode() if topic is None else topic, *frames])
-
-    def _iopub_now(self) -> Any:
-        """The same socket for sending at once: without a limit it never blocks."""
-        found: Any = zmq.Socket.shadow(self._iopub.underlying)
-        return found
+        self._iopub.send([kind.encode() if topic is None else topic, *frames])
 
     def close(self) -> None:
         """Send what is on its way, for at most LINGER_MS."""
         for socket in (self.shell, self.control, self.stdin, self._iopub):
-            socket.close(LINGER_MS)
+            socket.close()
         self._context.term()
 
 

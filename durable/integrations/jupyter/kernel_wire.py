@@ -56,6 +56,11 @@ class KernelWire:
     key: bytes
     name: str = field(default_factory=lambda: os.urandom(16).hex())
     _count: int = 0
+    _unsigned: hmac.HMAC | None = None
+
+    def __post_init__(self) -> None:
+        if self.key:
+            self._unsigned = hmac.new(self.key, digestmod=hashlib.sha256)
 
     def pack(
         self,
@@ -96,9 +101,9 @@ class KernelWire:
         return KernelMessage(tuple(frames[:at]), header, parent, metadata, content, tuple(frames[at + 6 :]))
 
     def _signed(self, parts: Sequence[bytes]) -> bytes:
-        if not self.key:
+        if self._unsigned is None:
             return b""
-        digest = hmac.new(self.key, digestmod=hashlib.sha256)
+        digest = self._unsigned.copy()
         for part in parts:
             digest.update(part)
         return digest.hexdigest().encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from durable.integrations.jupyter.notebook_name import is_set_aside, set_aside_n
 from durable.sessions.output.follow import LiveReader
 from durable.sessions.output.live_output import OutputEvent, Rewound
 from durable.sessions.session import Session
+from durable.store.changes import Changes, StoreChange
 from durable.store.output_reader import OutputReader
 from durable.store.rows import ExecutionRow, PromiseRow
 
@@ -39,6 +40,16 @@ class NotebookSession:
     engine: Engine
     session: Session
     beside: OutputReader
+    _printed: Changes = field(default_factory=Changes)
+
+    def __post_init__(self) -> None:
+        own, store = ids.session_output(self.name), self.engine.store
+
+        def look(change: StoreChange) -> None:
+            if change.foreign or own in change.output or store.local is None:
+                self._printed.tell()
+
+        store.watch(look)
 
     @classmethod
     async def open(
@@ -117,6 +128,10 @@ class NotebookSession:
                 await asyncio.wait({settled, *news}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             settled.cancel()
+
+    def may_have_printed(self) -> asyncio.Future[None]:
+        """Done when there may be more for `printed_beside`: ask before that."""
+        return self._printed.next()
 
     async def printed_beside(self) -> AsyncIterator[OutputEvent]:
         """The output that came while no cell ran, since this was asked last."""

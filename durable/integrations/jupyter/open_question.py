@@ -62,7 +62,7 @@ class OpenQuestion:
         while not self._inputs.empty():
             self._inputs.get_nowait()  # what was typed for a question that was answered elsewhere
         content = {"prompt": text, "password": prompt.prompt.secret}
-        await self._sockets.reply(self._sockets.stdin, "input_request", content, parent)
+        self._sockets.reply(self._sockets.stdin, "input_request", content, parent)
         reply = asyncio.ensure_future(self._inputs.get())
         try:
             await asyncio.wait({reply, settled}, return_when=asyncio.FIRST_COMPLETED)

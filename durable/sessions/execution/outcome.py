@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bridge.protocol.messages import Error, Failure, Result, Value
+import msgspec
+
+from bridge.protocol.messages import Error, Result
 from durable.core.errors import ResourceExceeded
 from durable.core.limits import PRINTED_CHARS_MAX, WARNINGS_MAX
 from durable.functions.failures import cut, document, read_document
@@ -106,13 +108,15 @@ def _about(reply: Result | Error) -> dict[str, Any]:
     if reply.warnings:
         found["warnings"] = [cut(text) for text in reply.warnings[:WARNINGS_MAX]]
     if reply.rollback is not None:
-        found["rollback"] = reply.rollback.model_dump()
+        found["rollback"] = msgspec.structs.asdict(reply.rollback)
     return found
 
 
-def recordable(outcome: Value | Failure) -> dict[str, Any]:
+def recordable(outcome: Result | Error) -> dict[str, Any]:
     """The outcome as a final checkpoint keeps it: in the worker's words, its texts cut as the record's are."""
-    said = outcome.model_dump(exclude_unset=True)
+    said = {name: value for name, value in msgspec.to_builtins(outcome).items() if name not in ("id", "timestamp")}
+    usual = {"undrained": 0, "mode": "simple_sync", "warnings": [], "rollback": None}
+    said = {name: value for name, value in said.items() if name not in usual or value != usual[name]}
     texts = ("repr", "exception_type", "exception_message", "traceback")
     return said | {name: cut(said[name]) for name in texts if name in said}
 

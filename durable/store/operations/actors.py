@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.operations import sessions, tasks
+from durable.core.limits import SWEEP_ROWS
+from durable.store.operations import kv, sessions, tasks
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cascade import is_head, settle
 from durable.store.operations.records import Row, dump
@@ -16,7 +17,9 @@ from durable.store.operations.tasks import acquired
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     ActorAt,
+    ActorDelete,
     ActorFulfill,
+    ActorJournal,
     ActorLetters,
     ActorList,
     ActorRestart,
@@ -28,6 +31,7 @@ from durable.store.protocol.requests import (
     CellSubmit,
     Record,
     Refused,
+    SweepActors,
     Value,
 )
 
@@ -40,6 +44,9 @@ _WAITING = "SELECT count(*) FROM (SELECT 1 FROM cells WHERE session=? AND settle
 _AT_WORK = (
     "SELECT 1 FROM cells c JOIN tasks t ON t.id=c.promise WHERE c.session=? AND c.settled=0 AND t.version>0 LIMIT 1"
 )
+_CHILD = "SELECT 1 FROM actors WHERE parent=? LIMIT 1"
+_OLD = "SELECT name FROM actors WHERE name > ? AND status<>'running' AND updated_at < ? ORDER BY name LIMIT ?"
+_LETTERS = "SELECT id FROM dead_letters WHERE at < ? ORDER BY id LIMIT ?"
 COUNTED_MAX = 100_000
 """Messages that are counted in a mailbox without a bound."""
 
@@ -136,6 +143,10 @@ def fulfill(tx: Tx, request: ActorFulfill) -> Answer:
             "UPDATE actors SET restarts=?, restarted=restarted+?, updated_at=? WHERE name=?",
             (dump(request.restarts), request.restarted, tx.now, actor),
         )
+    if request.forget:
+        kv.forget(tx, journal_of(actor))
+    if request.journal is not None:
+        kv.append(tx, journal_of(actor), request.journal)
     if request.dead is not None:
         param = promise["param"]
         assert isinstance(param, dict)
@@ -192,7 +203,81 @@ def restart(tx: Tx, request: ActorRestart) -> Answer:
     )
     if request.reset:
         tx.execute("UPDATE actors SET state=NULL, version=0, saved=saved+1 WHERE name=?", (request.actor,))
+        kv.forget(tx, journal_of(request.actor))
     return Answer(200, record(_find(tx, request.actor)))
+
+
+# -- the journal of one that is a component ---------------------------------------------------------------------------
+
+
+def journal_of(actor: str) -> str:
+    """The namespace of an actor's journal; no code can name it, since names of namespaces have no space."""
+    return f"journal of {actor}"
+
+
+def journal(tx: Tx, request: ActorJournal) -> Answer:
+    """A page of the entries, in order, each with its key."""
+    rows = tx.rows(
+        "SELECT key, value FROM kv WHERE namespace=? AND key > ? ORDER BY key LIMIT ?",
+        (journal_of(request.actor), request.after, request.limit),
+    )
+    return Answer(200, {"entries": [list(row) for row in rows]})
+
+
+# -- deleting ---------------------------------------------------------------------------------------------------------
+
+
+def delete(tx: Tx, request: ActorDelete) -> Answer:
+    """Forget an actor: its row with its state, its dead letters, subscriptions and values. Its messages stay.
+
+    `force`: one that runs is stopped first, and its children are under nobody then.
+    """
+    row = _find(tx, request.actor)
+    if request.force:
+        _end(tx, request.actor, "stopped", "it is deleted", whole=True)
+        tx.execute("UPDATE actors SET parent=NULL WHERE parent=?", (request.actor,))
+    elif row[3] == "running":
+        raise Refused(409, f"actor {request.actor!r} is running")
+    elif _waiting(tx, request.actor, 1):
+        raise Refused(409, f"a turn of {request.actor!r} is at work")
+    elif tx.row(_CHILD, (request.actor,)) is not None:
+        raise Refused(409, f"actor {request.actor!r} supervises others")
+    return Answer(200, {"letters": _forget(tx, request.actor)})
+
+
+def _forget(tx: Tx, actor: str) -> int:
+    letters = tx.rows("DELETE FROM dead_letters WHERE actor=? RETURNING 1", (actor,))
+    for sql in ("DELETE FROM actors WHERE name=?", "DELETE FROM subscriptions WHERE actor=?"):
+        tx.execute(sql, (actor,))
+    for namespace in (actor, journal_of(actor)):
+        kv.forget(tx, namespace)
+    return len(letters)
+
+
+def sweep(tx: Tx, request: SweepActors) -> Answer:
+    """Forget the next actors that were stopped or failed before a time, with nothing under way and no children; then
+    dead letters of before that time.
+    """
+    rows = tx.rows(_OLD, (request.after, request.before, SWEEP_ROWS))
+    count = letters = 0
+    for (name,) in rows:
+        if not _waiting(tx, name, 1) and tx.row(_CHILD, (name,)) is None:
+            count += 1
+            letters += _later_letters(tx, name, request.before) if request.dry_run else _forget(tx, name)
+    if len(rows) == SWEEP_ROWS:
+        return Answer(200, {"next": rows[-1][0], "more": True, "actors": count, "letters": letters})
+    old = tx.rows(_LETTERS, (request.before, COUNTED_MAX if request.dry_run else SWEEP_ROWS))
+    if not request.dry_run:
+        tx.execute_many("DELETE FROM dead_letters WHERE id=?", old)
+    more = len(old) == SWEEP_ROWS and not request.dry_run
+    last = rows[-1][0] if rows else request.after
+    return Answer(200, {"next": last, "more": more, "actors": count, "letters": letters + len(old)})
+
+
+def _later_letters(tx: Tx, actor: str, before: int) -> int:
+    row = tx.row("SELECT count(*) FROM dead_letters WHERE actor=? AND at >= ?", (actor, before))
+    assert row is not None
+    return int(row[0])
 
 
 # -- what there is ------------------------------------------------------------------------------------------------

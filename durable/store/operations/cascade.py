@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from durable.store.operations import queue_entries
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
 from durable.store.operations.lock_keys import CHECKPOINTS
 from durable.store.operations.records import dump, promise_record
@@ -76,6 +77,8 @@ def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
             _close_cell(tx, task[0], task[1])
         if task[2]:
             _close_open(tx, promise_id)
+        if task[3] is not None:
+            queue_entries.leave(tx, promise_id, task[3])
     for awaiter in tx.take_awaiters(promise_id):
         if not resume(tx, awaiter):
             value = Value(data=record["value"].get("data"))
@@ -115,15 +118,18 @@ def resume(tx: Tx, awaiter: str) -> bool:
 
 
 def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0, settled_awaited: int = 0) -> None:
-    """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it.
+    """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it, or while
+    it has no place in its queue.
 
     settled_awaited: how many promises that it waits for have settled just now.
     """
     tx.lock_promise(task_id)
-    row = tx.row("SELECT session, n, not_before, timer FROM tasks WHERE id=?", (task_id,))
+    row = tx.row("SELECT session, n, not_before, timer, queue FROM tasks WHERE id=?", (task_id,))
     assert row is not None, f"a task that is made pending exists: {task_id}"
     due: int | None = max(tx.now + delay_ms, row[2])
     if row[3] or (row[0] is not None and not is_head(tx, row[0], row[1])):
+        due = None
+    if row[4] is not None and queue_entries.take_back(tx, task_id, row[4], row[2]):
         due = None
     tx.execute(
         "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?,"

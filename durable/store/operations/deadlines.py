@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import HELD_ELSEWHERE_MS, RETRY_MAX_MS
-from durable.store.operations import cancellation
+from durable.store.operations import cancellation, queue_admission, queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.cascade import Settled, end_attempt, settle
 from durable.store.operations.leases import asked_for
@@ -27,6 +27,7 @@ OVERDUE = (
     f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
     "SELECT min(next_run_at) FROM schedules",
     cancellation.NEXT,
+    queue_admission.RIPE,
 )
 """The times of what any engine deals with as soon as it is due."""
 _NEXT = " UNION ALL ".join(
@@ -34,6 +35,7 @@ _NEXT = " UNION ALL ".join(
         *OVERDUE,
         "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?1",
         "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?1",
+        queue_admission.NEXT,
     )
 )
 
@@ -50,6 +52,7 @@ def sweep(tx: Tx) -> None:
         state: Settled = "resolved" if timer else "rejected_timedout"
         settle(tx, promise_id, state, at=timeout_at)
     overdue(tx)
+    queue_entries.ripen(tx)
     if not tx.debug:
         fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):

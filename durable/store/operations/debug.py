@@ -11,6 +11,8 @@ _TABLES = (
     "promises", "tasks", "callbacks", "listeners", "outbox", "schedules", "sessions", "cells", "output",
     "rewinds", "checkpoints", "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage",
     "discards", "signals", "signal_waits", "execution_tags",
+    "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts",
+    "streams", "stream_items", "published",
 )  # fmt: skip
 
 

@@ -14,12 +14,13 @@ import msgspec
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
 from durable.store.operations.listener_posts import URLS, is_url, post
+from durable.store.operations.queue_entries import engine_has_room
 from durable.store.operations.records import Queries, Row, dump
 from durable.store.operations.transaction import MessageEnd, Tx
 from durable.store.protocol.requests import Record
 
 _TASK = (
-    "SELECT id, version, due, grp, preferred, exclusive, function, session FROM tasks"
+    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue FROM tasks"
     " WHERE state='pending' AND due IS NOT NULL"
 )
 _DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
@@ -54,12 +55,12 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
 def offer_all(tx: Tx) -> None:
     """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
     chosen = []
-    if _with_slots(tx.ends):
+    if with_slots(tx.ends):
         for row in tx.each(_DUE, (tx.now, _groups(tx.ends))):
             end = _taking(tx, row)
             if end is not None:
                 chosen.append((end, row))
-            elif not _with_slots(tx.ends):
+            elif not with_slots(tx.ends):
                 break
     for end, row in chosen:
         if tx.claim(row[0], row[2]):
@@ -97,7 +98,7 @@ def anything(queries: Queries, now: int, ends: dict[str, MessageEnd]) -> bool:
     if not ends:
         return False
     addresses = dump([address for end in ends.values() for address in end.addresses()])
-    free = _with_slots(ends)
+    free = with_slots(ends)
     due = bool(free) and bool(queries.rows(_ANY_DUE, (now, _groups(free))))
     return due or bool(queries.rows(_MAIL, (addresses,)))
 
@@ -106,7 +107,8 @@ def _groups(ends: dict[str, MessageEnd]) -> str:
     return dump(sorted({end.group for end in ends.values()}))
 
 
-def _with_slots(ends: dict[str, MessageEnd]) -> dict[str, MessageEnd]:
+def with_slots(ends: dict[str, MessageEnd]) -> dict[str, MessageEnd]:
+    """The connections whose engines have room for another execution."""
     return {name: end for name, end in ends.items() if end.slots is None or end.slots.free()}
 
 
@@ -128,16 +130,19 @@ def _taking(tx: Tx, row: Row) -> MessageEnd | None:
 
 
 def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
-    task_id, version = row[0], row[1]
+    task_id, version, queue = row[0], row[1], row[8]
+    if queue is not None:
+        tx.execute("UPDATE queue_entries SET engine=? WHERE id=?", (end.engine, task_id))
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)
     tx.effects.pushes.append((end, execute_message(task_id, version)))
 
 
 def _choose(tx: Tx, row: Row) -> MessageEnd | None:
-    task_id, _, due, group, preferred, exclusive, function, session = row
+    task_id, _, due, group, preferred, exclusive, function, session, queue = row
     owner, needed = _owner(tx, session)
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
+    able = [end for end in able if _takes_from(tx, end, queue)]
     if exclusive:
         able = [end for end in able if end.engine == preferred]
     able = [end for end in able if end.slots is None or end.slots.free()]
@@ -179,6 +184,23 @@ def _serves(tx: Tx, end: MessageEnd, function: str, session: str | None, needed:
     ):
         return False
     return needed <= served.functions or ANY_CAPABILITY in served.functions
+
+
+def is_taken(tx: Tx, target: str, queue: str) -> bool:
+    """Whether an engine here has room for an execution of that group and function which comes from that queue."""
+    group, _, function = target.partition(" ")
+    return any(
+        end.group == group and _serves(tx, end, function, None, frozenset()) and _takes_from(tx, end, queue)
+        for end in with_slots(tx.ends).values()
+    )
+
+
+def _takes_from(tx: Tx, end: MessageEnd, queue: str | None) -> bool:
+    """Whether an engine takes executions of that queue, or of none, and may run another one of it."""
+    served = tx.served.get(end.engine)
+    if served is not None and served.queues is not None and queue not in served.queues:
+        return False
+    return queue is None or engine_has_room(tx, queue, end.engine)
 
 
 def _mail(tx: Tx, address: str, message: str) -> None:

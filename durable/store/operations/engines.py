@@ -23,11 +23,21 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
         raise Refused(409, f"engine {request.engine!r} is alive in another process ({error})") from error
     functions = frozenset(request.functions)
     tx.execute(
-        "INSERT INTO engines (engine, grp, pid, functions, serves_sessions, joined_at) VALUES (?1,?2,?3,?4,?5,?6)"
-        " ON CONFLICT (engine) DO UPDATE SET grp=?2, pid=?3, functions=?4, serves_sessions=?5, joined_at=?6",
-        (request.engine, request.group, request.pid, dump(sorted(functions)), request.serves_sessions, tx.now),
+        "INSERT INTO engines (engine, grp, pid, functions, serves_sessions, joined_at, queues)"
+        " VALUES (?1,?2,?3,?4,?5,?6,?7) ON CONFLICT (engine)"
+        " DO UPDATE SET grp=?2, pid=?3, functions=?4, serves_sessions=?5, joined_at=?6, queues=?7",
+        (
+            request.engine,
+            request.group,
+            request.pid,
+            dump(sorted(functions)),
+            request.serves_sessions,
+            tx.now,
+            None if request.queues is None else dump(sorted(request.queues)),
+        ),
     )
-    tx.served[request.engine] = EngineServes(functions, request.serves_sessions)
+    queues = None if request.queues is None else frozenset(request.queues)
+    tx.served[request.engine] = EngineServes(functions, request.serves_sessions, queues)
     tx.effects.rescan = tx.effects.peers = True
     return Answer(200, {})
 

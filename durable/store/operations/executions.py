@@ -12,7 +12,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import execution_tags, signals
+from durable.store.operations import execution_tags, queue_entries, signals, streams
 from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
@@ -22,6 +22,7 @@ from durable.store.protocol.requests import (
     Answer,
     ExecutionImport,
     ExecutionSource,
+    ExecutionUpgrade,
     FunctionAlias,
     PromiseCreate,
     RecordPromise,
@@ -82,6 +83,7 @@ def _rename_execution(tx: Tx, task_id: str, function: str, source: str) -> None:
     assert row is not None, f"a task has a promise: {task_id}"
     tags = _renamed_tags(load_tags(row[0]), function, source)
     tx.execute("UPDATE tasks SET function=? WHERE id=?", (function, task_id))
+    queue_entries.rename(tx, task_id, function)
     tx.execute(
         "UPDATE promises SET tags=?, param_data=? WHERE id=?", (dump(tags), _renamed_data(row[1], function), task_id)
     )
@@ -120,6 +122,20 @@ def _renamed_data(data: str | None, function: str) -> str | None:
     return base64.b64encode(msgspec.json.encode(call)).decode("ascii")
 
 
+def upgrade(tx: Tx, request: ExecutionUpgrade) -> Answer:
+    """Give an open execution another function. 409 where it has ended, runs, or has run since `version`."""
+    row = tx.row("SELECT state, version, due FROM tasks WHERE id=? AND session IS NULL AND timer=0", (request.id,))
+    if row is None:
+        raise Refused(404, f"there is no execution {request.id!r} of a durable function")
+    state, version, due = row
+    if state in ("fulfilled", "acquired") or version != request.version:
+        raise Refused(409, f"{request.id!r} is {state} in version {version}: it has gone on since it was checked")
+    _rename_execution(tx, request.id, request.function, request.source)
+    announce(tx, request.id, due)
+    tx.effects.rescan = tx.effects.peers = True
+    return Answer(200, {})
+
+
 # -- records of other stores ------------------------------------------------------------------------------------
 
 
@@ -143,6 +159,7 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     for child in children:
         if "resonate:target" in child.tags:
             _insert_task(tx, child, version=int(child.state != "pending"), request=None)
+    streams.enter_recorded(tx, children)
     for link, root_of_child in zip(links, roots, strict=True):
         begin(tx, find(tx, link.id), root_of_child)
     return Answer(200, {"promises": len(request.promises)})

@@ -6,6 +6,9 @@ from durable.store.operations.lock_keys import values_key
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, KvAt, KvList, KvNamespace, KvSet, Refused
 
+KEY_CHARS = 12
+"""Of a number as a key: enough for as many values as anybody appends, in the order of their text."""
+
 
 def _usage(tx: Tx, namespace: str) -> tuple[int, int]:
     row = tx.row("SELECT bytes, keys FROM kv_usage WHERE namespace=?", (namespace,))
@@ -66,6 +69,17 @@ def usage(tx: Tx, request: KvNamespace) -> Answer:
     """Bytes of keys and values, and how many keys."""
     used, keys = _usage(tx, request.namespace)
     return Answer(200, {"used": used, "keys": keys})
+
+
+def append(tx: Tx, namespace: str, value: str) -> None:
+    """Put a value behind all others of a namespace whose keys are numbers, in order of their text."""
+    tx.lock(values_key(namespace))
+    row = tx.row("SELECT max(key) FROM kv WHERE namespace=?", (namespace,))
+    key = f"{0 if row is None or row[0] is None else int(row[0]) + 1:0{KEY_CHARS}d}"
+    size = len(key) + len(value.encode())
+    tx.execute("INSERT INTO kv (namespace, key, value, bytes) VALUES (?,?,?,?)", (namespace, key, value, size))
+    used, keys = _usage(tx, namespace)
+    _count(tx, namespace, used + size, keys + 1)
 
 
 def forget(tx: Tx, namespace: str) -> None:

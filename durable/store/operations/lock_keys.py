@@ -27,6 +27,7 @@ _WHOLE = (
     requests.SweepCheckpoints,
     requests.SweepMessages,
     requests.SweepAudit,
+    requests.SweepActors,
     requests.DebugTick,
 )
 
@@ -44,6 +45,11 @@ def session_key(session: str) -> str:
 def engine_key(engine: str) -> str:
     """The key of an engine's row and lease."""
     return f"\0engine {engine}"
+
+
+def queue_key(queue: str) -> str:
+    """The key of a queue: its counts, its lines, and who of it may begin."""
+    return f"\0queue {queue}"
 
 
 def values_key(namespace: str) -> str:
@@ -80,6 +86,8 @@ def _named(struct: Any) -> Iterator[str]:
                 yield session_key(value)
             elif field == "engine":
                 yield engine_key(value)
+            elif field == "queue":
+                yield queue_key(value)
             elif field == "namespace":
                 yield values_key(value)
         elif isinstance(value, dict) and field == "tags" and "durable:session" in value:

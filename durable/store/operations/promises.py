@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
-from durable.store.operations import execution_tags, signals
+from durable.store.operations import execution_tags, signals, streams
 from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
 from durable.store.operations.listener_posts import is_url
 from durable.store.operations.records import PROMISE, dump, promise_record
@@ -108,6 +108,8 @@ def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     _delay(tags)
     if signals.SIGNAL in tags:
         signals.check_wait(request.id, tags)
+    if streams.is_write(tags):
+        streams.check_write(request.id, tags)
 
 
 def _extends(promise_id: str, ancestor: str) -> bool:
@@ -131,10 +133,13 @@ class Lease(NamedTuple):
     ttl: int
 
 
-def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -> tuple[Record, bool]:
+def create_promise(
+    tx: Tx, request: PromiseCreate, lease: Lease | None = None, *, queue: str | None = None
+) -> tuple[Record, bool]:
     """Create it with its task, or find it as it is: the record, and whether it is new. `check_create` goes before.
 
-    With a `lease` the new task is acquired at once; no unsettled cell of its session may then be before it.
+    With a `lease` the new task is acquired at once; no unsettled cell of its session may then be before it. One of a
+    `queue` is not due before that gives it a place.
     """
     tags = request.tags or {}
     text = dump(tags)
@@ -148,6 +153,8 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     row = (request.id, state, headers, param.data, None, None, text, request.timeout_at, created_at, settled_at)
     tx.lock_promise(request.id)
     own = (external, None if branch == request.id else branch, tags.get("durable:capability"))
+    if streams.is_write(tags):
+        return streams.write(tx, request, tags, own)
     if not tx.insert_promise((*row, *own)):
         found = tx.promise_row(request.id)
         assert found is not None
@@ -157,7 +164,7 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     if not expired and tags.get("durable:capability") == "input":
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
-        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease)
+        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease, queue=queue)
     record = promise_record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
@@ -166,7 +173,9 @@ def create_promise(tx: Tx, request: PromiseCreate, lease: Lease | None = None) -
     return record, True
 
 
-def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None) -> None:
+def _create_task(
+    tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None, queue: str | None
+) -> None:
     address = address_of(tags["resonate:target"])
     timer = tags.get("resonate:timer") == "true"
     not_before = _delay(tags)
@@ -183,11 +192,11 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
     state, version, pid, ttl, lease_at = "pending" if ended is None else "fulfilled", 0, None, None, None
     if lease is not None and ended is None:
         state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
-    elif ended is None and not timer and (session is None or is_head(tx, session, n or 0)):
+    elif ended is None and not timer and queue is None and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
     tx.execute_soon(
         "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
-        " function, session, n, timer, created_at, ended) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " function, session, n, timer, created_at, ended, queue) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             task_id,
             state,
@@ -206,6 +215,7 @@ def _create_task(tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | Non
             timer,
             tx.now,
             ended,
+            queue,
         ),
     )
     found = execution_tags.tags_of(tags)

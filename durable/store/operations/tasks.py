@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
-from durable.store.operations import children
+from durable.store.operations import children, queue_entries
 from durable.store.operations.cancellation import wished
 from durable.store.operations.cascade import (
     CHILD,
@@ -119,6 +119,11 @@ def _require_head(tx: Tx, row: Row) -> None:
         raise Refused(409, f"task {row[0]!r} has an unfinished execution of session {row[6]!r} before it")
 
 
+def _require_place(tx: Tx, row: Row, pid: str) -> None:
+    if row[12] is not None:
+        queue_entries.require_place(tx, row[12], row[0], pid)
+
+
 def get(tx: Tx, request: ById) -> Answer:
     return Answer(200, {"task": task_record(_find(tx, request.id))})
 
@@ -140,11 +145,12 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
         task = created_task(action.id, Lease(request.pid, request.ttl))
         others = _branch(tx, action.id, tags.get("resonate:branch"))
         return Answer(200, {"task": task, "promise": record, "preload": others})
-    row = tx.row(f"SELECT {TASK}, session, n FROM tasks WHERE id=?", (action.id,))
+    row = tx.row(f"SELECT {TASK_AT} FROM tasks WHERE id=?", (action.id,))
     if row is None:
         raise Refused(422, f"promise {action.id!r} exists and has no task")
     if row[1] == "pending":
         _require_head(tx, row)
+        _require_place(tx, row, request.pid)
         return acquired(tx, action.id, request.pid, request.ttl)
     if row[1] != "fulfilled":
         raise Refused(409, f"task {action.id!r} is {row[1]}")
@@ -163,6 +169,7 @@ def acquire(tx: Tx, request: TaskAcquire) -> Answer:
             409, f"task {request.id!r} is {row[1]} in version {row[2]}, not pending in version {request.version}"
         )
     _require_head(tx, row)
+    _require_place(tx, row, request.pid)
     return acquired(tx, request.id, request.pid, request.ttl)
 
 
@@ -218,6 +225,8 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
         " attempts_failed=0, attempts_died=0, last_error=NULL, logged=coalesce(?, logged) WHERE id=?",
         (request.logged, request.id),
     )
+    if task[12] is not None:
+        queue_entries.suspended(tx, request.id)
     tx.effects.stopped.add(request.id)
     return Answer(200, {})
 
@@ -312,6 +321,8 @@ def halt(tx: Tx, request: TaskHalt) -> Answer:
         " due=NULL, note=coalesce(?, note) WHERE id=?",
         (request.note, request.id),
     )
+    if row[12] is not None:
+        queue_entries.hold(tx, request.id, row[12])
     tx.effects.stopped.add(request.id)
     tx.effects.halted[request.id] = request.note or ""
     return Answer(200, {})

@@ -20,7 +20,7 @@ from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.records import PROMISE, TASK, Row
 from durable.store.protocol.requests import Record
 
-TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at"
+TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue"
 """The columns of a task that its holder's writes depend on."""
 
 END_TASK = (
@@ -39,7 +39,7 @@ _TASK_ROW = f"SELECT {TASK_AT} FROM tasks WHERE id=?"
 _PROMISE_ROW = f"SELECT {PROMISE}, external FROM promises WHERE id=?"
 _MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING RETURNING 1"
 _SETTLE_PENDING = f"{SETTLE_PROMISE} AND state='pending' RETURNING {PROMISE}, external"
-_END_TASK = f"{END_TASK} RETURNING session, n, function"
+_END_TASK = f"{END_TASK} RETURNING session, n, function, queue"
 
 
 @dataclass(slots=True)
@@ -59,10 +59,12 @@ class MessageEnd:
 
 
 class EngineServes(NamedTuple):
-    """The functions that an engine says it serves when it joins, and whether it serves sessions."""
+    """The functions that an engine says it serves when it joins, whether it serves sessions, and from which queues
+    alone it takes executions; None for all, and for what stands in none."""
 
     functions: frozenset[str]
     sessions: bool
+    queues: frozenset[str] | None = None
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class Effects:
     """Messages for connections of this process."""
     output: set[str] = field(default_factory=set)
     """Executions that printed."""
+    streams: set[str] = field(default_factory=set)
+    """Executions that wrote to a stream or published, by their promises."""
     stopped: set[str] = field(default_factory=set)
     """Tasks that were suspended or halted."""
     halted: dict[str, str] = field(default_factory=dict)
@@ -97,6 +101,10 @@ class Effects:
     """Sessions whose owner, worker or cells changed."""
     dead: list[tuple[str, int]] = field(default_factory=list)
     """Engines found dead, and how many tasks each held."""
+    queues: set[str] = field(default_factory=set)
+    """Queues in which something waits that did not, or a place is free."""
+    admissible: set[str] = field(default_factory=set)
+    """Those of them of which nobody has looked yet whether more may begin."""
     rescan: bool = False
     """Tasks that were not offered before may be now: an engine came or a session got free."""
     peers: bool = False
@@ -106,16 +114,23 @@ class Effects:
     posts: bool = False
     """Messages for URLs wait to be sent."""
 
+    def queue_changed(self, queue: str) -> None:
+        """More of a queue may be able to begin."""
+        self.queues.add(queue)
+        self.admissible.add(queue)
+
     def changed(self) -> bool:
         """Whether watchers have anything to look at."""
         return bool(
             self.cancelled
+            or self.queues
             or self.posts
             or self.policies
             or self.settled
             or self.ready
             or self.dead
             or self.output
+            or self.streams
             or self.prompts
             or self.stopped
             or self.sessions
@@ -210,7 +225,7 @@ class Tx:
         return self.row(_SETTLE_PENDING, (*settled, promise_id))
 
     def end_task(self, task_id: str, ended: str) -> Row | None:
-        """Mark a task as fulfilled: its session, n and function; None when there is none."""
+        """Mark a task as fulfilled: its session, n, function and queue; None when there is none."""
         return self.row(_END_TASK, (ended, task_id))
 
     def take_awaiters(self, awaited: str) -> list[str]:

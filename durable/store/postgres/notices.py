@@ -67,6 +67,7 @@ class Notices(threading.Thread):
         self._lease_ms = lease_ms
         self._on_look = on_look
         self._on_lost = on_lost
+        self._on_renewed: Callable[[float], None] | None = None
         self._stopping = False
         self._heard = self._renewed = time.monotonic()
         self._reader, self._waker = os.pipe()
@@ -78,6 +79,15 @@ class Notices(threading.Thread):
     def surely_alive(self) -> bool:
         """Whether the leases of our engines are surely not over. From any thread."""
         return time.monotonic() - self._renewed < self._lease_ms / 1000 * 2 / 3
+
+    def tell_renewals(self, told: Callable[[float], None]) -> None:
+        """Tell until when workers may live (E6): before a lease is taken, and at each renewal, from this thread."""
+        told(self._safe_until())
+        self._on_renewed = told
+
+    def _safe_until(self) -> float:
+        """When a lease that is given or renewed now has so much left that its engine's workers can still be ended."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + self._lease_ms / 1000 * 5 / 6
 
     def stop(self) -> None:
         """End the thread soon. Idempotent: later the pipe's number may be another file's."""
@@ -121,7 +131,7 @@ class Notices(threading.Thread):
             selector.select(seconds)
 
     def _beat(self, connection: psycopg.Connection[Any]) -> None:
-        asked, began = self._liveness.own, time.monotonic()
+        asked, began, safe_until = self._liveness.own, time.monotonic(), self._safe_until()
         with connection.pipeline(), connection.transaction():
             connection.execute(_PATH, (self._address.search_path,))
             renewed = connection.execute(_RENEW, (self._lease_ms, self._holder))
@@ -133,6 +143,8 @@ class Notices(threading.Thread):
         self._heard, self._renewed = began, -math.inf if lost else began
         if lost:
             self._on_lost(lost)
+        elif asked and self._on_renewed is not None:
+            self._on_renewed(safe_until)
         with suppress(psycopg.errors.InsufficientPrivilege):  # of a process that uses another role
             self._end_stopped(connection)
 

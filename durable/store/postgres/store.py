@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,8 +101,8 @@ class PostgresStore(DirectStore):
             deliver=self._deliver,
             liveness=self._liveness,
             leases=self._leases,
-            awaited=lambda: list(self._waiters),
-            told=lambda: list(self._halt_waiters),
+            awaited=lambda: self._waiters.ids,
+            told=lambda: self._waiters.halt_ids,
             debug=debug,
         )
         self._notices = Notices(
@@ -153,6 +153,9 @@ class PostgresStore(DirectStore):
     def _committed(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
         self.glance.committed(jobs, effects, foreign=foreign)
         super()._committed(jobs, effects, foreign)
+
+    def tell_renewals(self, told: Callable[[float], None]) -> None:
+        self._notices.tell_renewals(told)
 
     # -- being alive --------------------------------------------------------------------------------------------
 

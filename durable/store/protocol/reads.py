@@ -42,8 +42,12 @@ class Children(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Prompts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     execution: str | None = None
-    after: tuple[int, str] | None = None
-    limit: _Limit | None = None
+
+
+class QueueKeys(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    queue: Id
+    limit: _Limit = 100
+    after: str | None = None
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,6 +66,18 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     executions: list[Id] = []
     sessions: dict[str, int] = {}
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    name: str
+    from_offset: Natural = 0
+    limit: _Limit = 1_000
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    execution_id: Id
+    key: str | None = None
 
 
 class Halts(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,10 +101,14 @@ READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "get_promise": (PromiseId, rows.PromiseRow | None),
     "children": (Children, list[rows.PromiseRow]),
     "prompts": (Prompts, list[rows.PromptRow]),
-    "prompt_ids": (Nothing, list[str]),
+    "queues": (Nothing, list[rows.QueueRow]),
+    "queue_keys": (QueueKeys, list[rows.QueueKeyRow]),
     "retries": (Nothing, list[rows.PromiseRow]),
     "output": (Output, list[rows.OutputRow]),
     "printed": (Printed, rows.OutputPage),
+    "stream": (Stream, rows.StreamPage),
+    "streams": (ExecutionId, list[rows.StreamEnd]),
+    "published": (Published, list[rows.PublishedRow]),
     "output_end": (ExecutionId, int),
     "stopped": (Stopped, rows.StoppedElsewhere),
     "halts": (Halts, list[Halt]),

@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import CHECKPOINTS_KEPT, ID_CHARS_MAX, RECORD_PROMISES_MAX, SIGNAL_NAME_CHARS_MAX
+from durable.core.limits import (
+    CHECKPOINTS_KEPT,
+    ID_CHARS_MAX,
+    QUEUE_KEY_CHARS_MAX,
+    QUEUE_NAME_CHARS_MAX,
+    QUEUE_PRIORITY_MAX,
+    QUEUE_RATE_MAX,
+    QUEUE_RATE_S_MAX,
+    RECORD_PROMISES_MAX,
+    SIGNAL_NAME_CHARS_MAX,
+)
 
 type Record = dict[str, Any]
 """A JSON-like document: what the protocol calls Promise, Task, Schedule, or an answer's data."""
@@ -242,6 +252,8 @@ class EngineJoin(Ours, frozen=True, kw_only=True):
     pid: Natural
     functions: list[str]
     serves_sessions: bool = True
+    queues: list[QueueName] | None = None
+    """The queues from which alone it takes executions; None: from all, and what stands in none."""
 
 
 class EngineServe(Ours, frozen=True, kw_only=True):
@@ -389,6 +401,15 @@ class SignalLook(Ours, frozen=True, kw_only=True):
     name: SignalName
 
 
+class ExecutionUpgrade(Ours, frozen=True, kw_only=True):
+    """Another function for an open execution that nobody runs, as long as nothing has run since `version` was read."""
+
+    id: Id
+    function: str
+    source: str
+    version: Natural
+
+
 class RecordPromise(Request, frozen=True, kw_only=True):
     """A promise as a record has it."""
 
@@ -416,6 +437,65 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     cancelled_at: Natural | None = None
     begins: bool = False
     """It is another execution of this store: children that have not ended are begun."""
+
+
+type _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+type _RateCount = Annotated[int, msgspec.Meta(ge=1, le=QUEUE_RATE_MAX)]
+type _RateMs = Annotated[int, msgspec.Meta(ge=1, le=QUEUE_RATE_S_MAX * 1000)]
+type QueueName = Annotated[str, msgspec.Meta(pattern=f"\\A[A-Za-z0-9_.-]{{1,{QUEUE_NAME_CHARS_MAX}}}\\Z")]
+type QueueKey = Annotated[str, msgspec.Meta(max_length=QUEUE_KEY_CHARS_MAX, pattern="\\A" + _TEXT)]
+type QueuePriority = Annotated[int, msgspec.Meta(ge=-QUEUE_PRIORITY_MAX, le=QUEUE_PRIORITY_MAX)]
+
+
+class QueueBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of a queue; null for none. `rate`: a count and milliseconds."""
+
+    concurrency: _Count | None = None
+    per_engine: _Count | None = None
+    per_key: _Count | None = None
+    rate: tuple[_RateCount, _RateMs] | None = None
+
+
+class QueueDeclare(Ours, frozen=True, kw_only=True):
+    """The limits of a queue as code has them: they hold where they are others than code declared before."""
+
+    queue: QueueName
+    limits: QueueBounds
+
+
+class QueueSet(Ours, frozen=True, kw_only=True):
+    """Other limits for those that are named in `changes`, of a queue that is made where it is not there."""
+
+    queue: QueueName
+    limits: QueueBounds
+    changes: list[Literal["concurrency", "per_engine", "per_key", "rate"]]
+
+
+class QueueTurn(Ours, frozen=True, kw_only=True):
+    queue: QueueName
+    event: Literal["pause", "resume", "drain"]
+
+
+class QueueEnqueue(Ours, frozen=True, kw_only=True):
+    """An execution, to begin when the queue lets it. `delay_ms`: not before that. `dedupe`: while another one of the
+    queue has it, that is the answer; with `debounce_ms` that one gets these arguments, and begins so much later, but
+    not later than `debounce_max_ms` after it was enqueued. `engine` and `ttl`: acquire it at once where nothing is
+    before it and there is room."""
+
+    queue: QueueName
+    promise: PromiseCreate
+    key: QueueKey = ""
+    priority: QueuePriority = 0
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=TIME_MAX_MS)] = 0
+    dedupe: QueueKey | None = None
+    debounce_ms: Annotated[int, msgspec.Meta(ge=1, le=TIME_MAX_MS)] | None = None
+    debounce_max_ms: Annotated[int, msgspec.Meta(ge=1, le=TIME_MAX_MS)] | None = None
+    engine: Id | None = None
+    ttl: Positive = 1
+
+
+class QueueGet(Ours, frozen=True, kw_only=True):
+    queue: QueueName
 
 
 class CallList(Ours, frozen=True, kw_only=True):
@@ -599,6 +679,32 @@ class ActorFulfill(Ours, frozen=True, kw_only=True):
     dead: str | None = None
     status: Literal["running", "stopped", "failed"] = "running"
     note: str = ""
+    journal: str | None = None
+    """An entry for the end of the actor's journal; `forget`: what is in it is not needed any more."""
+    forget: bool = False
+
+
+class ActorJournal(Ours, frozen=True, kw_only=True):
+    """`after`: the key of the last entry of the page before."""
+
+    actor: Id
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+
+
+class ActorDelete(Ours, frozen=True, kw_only=True):
+    """`force`: also one that runs, or has mail."""
+
+    actor: Id
+    force: bool = False
+
+
+class SweepActors(Ours, frozen=True, kw_only=True):
+    """Stopped and failed actors, and dead letters, of before a time (ms). `after`: the name where the page ended."""
+
+    before: Natural
+    after: str = ""
+    dry_run: bool = False
 
 
 class ActorStop(Ours, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from durable.core.errors import CheckpointError
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 
 AT_ONCE_MAX = 4
 """Chunks on their way at a time."""
@@ -17,7 +17,7 @@ AT_ONCE_MAX = 4
 class RemoteChunks:
     """Write-once byte strings by the hex of their SHA-256. Every method blocks: call it outside the loop's thread."""
 
-    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: StoreClient, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
         self._loop = loop
 

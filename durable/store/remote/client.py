@@ -25,7 +25,7 @@ ANSWER_S = 120.0
 _BUSY = {429, 502, 503, 504}
 
 
-class Client:
+class StoreClient:
     """One server and its token. Bound to the running loop."""
 
     def __init__(self, url: str, token: str, observer: Observer) -> None:

@@ -15,7 +15,7 @@ from durable.core.errors import DurableError, EngineClosed
 from durable.core.events import Event
 from durable.core.limits import HEARTBEAT_MS
 from durable.store.operations.leases import Held
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 
 _BEATS_IN_A_LEASE = 3
 _TASKS_MAX = 10_000
@@ -59,7 +59,7 @@ class HeartbeatThread(threading.Thread):
 
     async def _beat(self) -> None:
         self._loop = asyncio.get_running_loop()
-        client = Client(self._url, self._token, _unheard)
+        client = StoreClient(self._url, self._token, _unheard)
         try:
             while not self._ending.is_set():
                 await self._pause()
@@ -76,7 +76,7 @@ class HeartbeatThread(threading.Thread):
         except TimeoutError:
             pass
 
-    async def _send(self, client: Client, tasks: list[dict[str, object]]) -> None:
+    async def _send(self, client: StoreClient, tasks: list[dict[str, object]]) -> None:
         """One heartbeat. One that fails is not repeated: the next is soon."""
         body = msgspec.json.encode({"kind": "task.heartbeat", "data": {"pid": self._engine, "tasks": tasks}})
         headers = {"content-type": "application/json"}

@@ -11,7 +11,7 @@ from durable.core.errors import StoreError, StoreRefused
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol import reads
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.rows import (
     DiscardRow,
     EngineRow,
@@ -20,10 +20,15 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
 )
 
 
@@ -39,7 +44,7 @@ class _Reply(msgspec.Struct, frozen=True):
 class RemoteReads:
     """Reads over HTTP. They see what was committed when the server answers; they do not wait for the lane."""
 
-    def __init__(self, client: Client, living: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, client: StoreClient, living: Callable[[], Awaitable[None]]) -> None:
         self._client = client
         self._living = living
         self._within_s = REQUEST_UNHEARD_S
@@ -86,22 +91,25 @@ class RemoteReads:
         found: list[PromiseRow] = await self._read("children", asked)
         return found
 
-    async def prompts(
-        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
-    ) -> list[PromptRow]:
-        """Open questions to people, oldest first. after: when the last one of the page before was asked, and its id."""
-        asked = reads.Prompts(execution=execution, after=after, limit=limit)
-        found: list[PromptRow] = await self._read("prompts", asked)
-        return found
-
-    async def prompt_ids(self) -> list[str]:
-        """The ids of all open questions, oldest first."""
-        found: list[str] = await self._read("prompt_ids", reads.Nothing())
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
+        """Open questions to people, oldest first."""
+        found: list[PromptRow] = await self._read("prompts", reads.Prompts(execution=execution))
         return found
 
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try, oldest first."""
         found: list[PromiseRow] = await self._read("retries", reads.Nothing())
+        return found
+
+    async def queues(self) -> list[QueueRow]:
+        """All queues, by name."""
+        found: list[QueueRow] = await self._read("queues", reads.Nothing())
+        return found
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:
+        """The keys of a queue with executions that wait or run, by name."""
+        asked = reads.QueueKeys(queue=queue, limit=limit, after=after)
+        found: list[QueueKeyRow] = await self._read("queue_keys", asked)
         return found
 
     async def output(self, execution_id: str, from_offset: int = 0, *, limit: int = 10_000) -> list[OutputRow]:
@@ -116,6 +124,23 @@ class RemoteReads:
         """The same for a reader that follows, with what was cut since its last look."""
         asked = reads.Printed(execution_id=execution_id, from_offset=from_offset, rewinds=rewinds, limit=limit)
         found: OutputPage = await self._read("printed", asked)
+        return found
+
+    async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage:
+        """The items of a stream from that offset on; at most `limit` writes."""
+        asked = reads.Stream(execution_id=execution_id, name=name, from_offset=from_offset, limit=limit)
+        found: StreamPage = await self._read("stream", asked)
+        return found
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:
+        """The streams of an execution, by name."""
+        found: list[StreamEnd] = await self._read("streams", reads.ExecutionId(execution_id=execution_id))
+        return found
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:
+        """The values that an execution has published: of all keys, or of one."""
+        asked = reads.Published(execution_id=execution_id, key=key)
+        found: list[PublishedRow] = await self._read("published", asked)
         return found
 
     async def output_end(self, execution_id: str) -> int:

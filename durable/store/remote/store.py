@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self
 
 import msgspec
@@ -20,13 +21,14 @@ from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
 from durable.store.remote.batches import Lane
 from durable.store.remote.chunks import RemoteChunks
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.reads import RemoteReads
 from durable.store.remote.request_headers import BATCH, CLIENT
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
 from durable.store.rows import PromiseRow
+from durable.store.waiters import Waiters
 
 _VARIABLE = "DURABLE_TOKEN"
 
@@ -73,13 +75,10 @@ class RemoteStore:
         self._observe = observer
         self._name = uuid.uuid4().hex
         self._loop = asyncio.get_running_loop()
-        self._client = Client(url, token, observer)
+        self._client = StoreClient(url, token, observer)
         self._lane = Lane(self._exchange)
-        self._waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
-        self._impatient: set[asyncio.Future[PromiseRow]] = set()
+        self._waiters = Waiters()
         self._watchers: list[Callable[[StoreChange], None]] = []
-        self._halt_waiters: dict[str, set[asyncio.Future[PromiseRow]]] = {}
-        """The waiters that want to hear of halts as well, by the promise that they wait for."""
         self._wanted: dict[str, None] = {}
         self._looks: set[asyncio.Task[None]] = set()
         self._alive: frozenset[str] = frozenset()
@@ -199,22 +198,9 @@ class RemoteStore:
         """
         if self._closed:
             raise EngineClosed(f"the connection to {self.url} is closed")
-        future: asyncio.Future[PromiseRow] = self._loop.create_future()
-        if not patient:
-            self._impatient.add(future)
-        registers = (self._waiters, self._halt_waiters) if halts else (self._waiters,)
-        for register in registers:
-            register.setdefault(promise_id, set()).add(future)
-        self._want(promise_id)
-        try:
+        with self._waiters.entered(promise_id, halts=halts, patient=patient) as future:
+            self._want(promise_id)
             return await future
-        finally:
-            self._impatient.discard(future)
-            for register in registers:
-                waiting = register.get(promise_id, set())
-                waiting.discard(future)
-                if not waiting:
-                    register.pop(promise_id, None)
 
     def _want(self, promise_id: str) -> None:
         """Ask to be told; those of one turn of the loop are asked for together."""
@@ -226,7 +212,7 @@ class RemoteStore:
         wanted, self._wanted = [*self._wanted], {}
         for start in range(0, len(wanted), AWAIT_AT_ONCE):
             some = wanted[start : start + AWAIT_AT_ONCE]
-            asked = {"client": self._name, "ids": some, "halts": [each for each in some if each in self._halt_waiters]}
+            asked = {"client": self._name, "ids": some, "halts": [*filter(self._waiters.hears_of_halts, some)]}
             self._lane.post("settled.await", asked).add_done_callback(_retrieved)  # 404: the stream is not there yet
 
     def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
@@ -246,7 +232,7 @@ class RemoteStore:
     def _connected(self) -> None:
         """A new stream knows nothing of what is awaited, and what changed meanwhile is not known here."""
         self._hear()
-        for promise_id in self._waiters:
+        for promise_id in self._waiters.ids:
             self._want(promise_id)
         self._call_watchers(StoreChange(foreign=True))
         if self._joined is not None:
@@ -254,14 +240,10 @@ class RemoteStore:
 
     def _told(self, event: _Event) -> None:
         if event.settled is not None:
-            for future in self._waiters.get(event.settled.id, ()):
-                if not future.done():
-                    future.set_result(event.settled)
+            self._waiters.settled(event.settled)
         if event.missing is not None:
-            for future in self._waiters.get(event.missing, ()):
-                if not future.done():
-                    future.set_exception(StoreRefused("promise.get", event.status, event.message))
-        if event.halted is not None and event.halted in self._halt_waiters:
+            self._waiters.refused(event.missing, partial(StoreRefused, "promise.get", event.status, event.message))
+        if event.halted is not None and self._waiters.hears_of_halts(event.halted):
             look = self._loop.create_task(self._tell_halt(event.halted))
             self._looks.add(look)
             look.add_done_callback(self._looks.discard)
@@ -277,12 +259,10 @@ class RemoteStore:
             found = await self.reads.halts(awaited=[promise_id])
         except DurableError:
             return  # the store is closed, or the connection begins anew, and with it this
-        if not found and promise_id in self._halt_waiters:
+        if not found and self._waiters.hears_of_halts(promise_id):
             self._want(promise_id)
         for halt in found:
-            for future in self._halt_waiters.get(promise_id, ()):
-                if not future.done():
-                    future.set_exception(halt.error())
+            self._waiters.halted(promise_id, halt)
 
     def _call_watchers(self, change: StoreChange) -> None:
         for watcher in list(self._watchers):
@@ -336,9 +316,7 @@ class RemoteStore:
     def _tell_of_outage(self) -> None:
         """Whoever must not wait for ever hears that the server is gone; the execution goes on when it is back."""
         if self._client.unreachable_s() >= WAIT_UNHEARD_S:
-            for future in list(self._impatient):
-                if not future.done():
-                    future.set_exception(StoreUnreachable(self._client.unanswered(WAIT_UNHEARD_S)))
+            self._waiters.outage(lambda: StoreUnreachable(self._client.unanswered(WAIT_UNHEARD_S)))
 
     def _live(self) -> None:
         """Say that this engine lives; join again when the server does not know it."""
@@ -381,10 +359,7 @@ class RemoteStore:
         await self._drained()
         await self._client.close()
         await self._lane.close()
-        for waiting in self._waiters.values():
-            for future in waiting:
-                if not future.done():
-                    future.set_exception(EngineClosed(f"the connection to {self.url} was closed"))
+        self._waiters.close(lambda: EngineClosed(f"the connection to {self.url} was closed"))
 
     async def _drained(self) -> None:
         """Commit what is posted before the end, as in a store on a file, where the server can be reached."""

@@ -33,6 +33,7 @@ LACKING = {
     "signal": "signals",
     "prompt": "questions that several persons answer",
     "function": "aliases of functions",
+    "queue": "queues",
     "sweep": "retention of ours",
     "execution": "import of executions",
 }

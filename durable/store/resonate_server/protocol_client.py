@@ -12,7 +12,7 @@ from resonate_base import PROTOCOL_VERSION
 
 from durable.core.errors import StoreDenied, StoreError, StoreLacks, StoreRefused, StoreUnreachable
 from durable.store.protocol.requests import Answer
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ _replies = msgspec.json.Decoder(_Reply)
 
 
 async def ask(
-    client: Client, kind: str, data: Mapping[str, object], *, within_s: float | None, once: bool = False
+    client: StoreClient, kind: str, data: Mapping[str, object], *, within_s: float | None, once: bool = False
 ) -> Answer:
     """The answer to a request. StoreRefused (status 400 or more), StoreLacks (501), StoreError, EngineClosed."""
     reply = await _asked(client, kind, data, within_s=within_s, once=once)
@@ -42,7 +42,7 @@ async def ask(
 
 
 async def _asked(
-    client: Client, kind: str, data: Mapping[str, object], *, within_s: float | None, once: bool
+    client: StoreClient, kind: str, data: Mapping[str, object], *, within_s: float | None, once: bool
 ) -> _Reply:
     head = {"corrId": uuid.uuid4().hex, "version": PROTOCOL_VERSION}
     body = msgspec.json.encode({"kind": kind, "head": head, "data": data})
@@ -54,7 +54,7 @@ async def _asked(
         raise StoreError(f"{client.url} does not speak the Resonate protocol: {error}") from None
 
 
-async def speaks_protocol(client: Client, within_s: float) -> bool:
+async def speaks_protocol(client: StoreClient, within_s: float) -> bool:
     """Whether the server answers a request of the Resonate protocol. StoreUnreachable, StoreDenied."""
     try:
         reply = await _asked(client, _PROBE, {"id": "durable"}, within_s=within_s, once=True)

@@ -14,6 +14,7 @@ from durable.core.limits import OUTSIDE_TASKS_MAX, SEARCH_ROWS_READ
 from durable.store.operations.execution_tags import TAG
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Answer
+from durable.store.reads import is_of
 from durable.store.resonate_server.execution_walk import Promise, walk
 from durable.store.resonate_server.own_requests import was_lost
 from durable.store.rows import (
@@ -24,10 +25,15 @@ from durable.store.rows import (
     OutputRow,
     PromiseRow,
     PromptRow,
+    PublishedRow,
+    QueueKeyRow,
+    QueueRow,
     SessionRow,
     State,
     StoppedElsewhere,
     StoreFigures,
+    StreamEnd,
+    StreamPage,
     promise_row,
 )
 
@@ -121,7 +127,7 @@ class ServerReads:
                 continue
             if not (since or 0) <= row.created_at < (TIME_MAX_MS if until is None else until):
                 continue
-            if function is not None and name != function and f"::{function}@" not in name:
+            if function is not None and not is_of(name, function):
                 continue
             execution = await self._execution(row)
             if state is None or execution.state == state:
@@ -171,13 +177,7 @@ class ServerReads:
         """Everything under an execution, in order of id."""
         return [promise_row(promise) for promise in await walk(self.get, PREFIX + execution_id)][:limit]
 
-    async def prompt_ids(self) -> list[str]:
-        """The ids of all open questions, oldest first."""
-        return [prompt.id for prompt in await self.prompts()]
-
-    async def prompts(
-        self, *, execution: str | None = None, after: tuple[int, str] | None = None, limit: int | None = None
-    ) -> list[PromptRow]:
+    async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
         """Open questions to people, oldest first; without a search, those of executions that this process knows."""
         try:
             rows = await self._search({"durable:capability": "input"}, "pending")
@@ -187,8 +187,7 @@ class ServerReads:
                 raise
             rows = await self._questions(known)
         found = [_prompt(row) for row in sorted(rows, key=lambda row: (row.created_at, row.id))]
-        found = [each for each in found if execution is None or each.execution == execution]
-        return [each for each in found if after is None or (each.created_at, each.id) > after][:limit]
+        return [each for each in found if execution is None or each.execution == execution]
 
     async def _questions(self, promises: list[str]) -> list[PromiseRow]:
         trees = await asyncio.gather(*(walk(self.get, promise_id) for promise_id in promises))
@@ -199,6 +198,14 @@ class ServerReads:
         """Steps that wait for their next try. StoreLacks where the server has no search."""
         return await self._search({"durable:capability": "retry"}, "pending")
 
+    async def queues(self) -> list[QueueRow]:
+        """StoreLacks: queues need requests of ours."""
+        raise StoreLacks(self._url, "queues")
+
+    async def queue_keys(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[QueueKeyRow]:  # noqa: ARG002 - the port's
+        """StoreLacks: likewise."""
+        raise StoreLacks(self._url, "queues")
+
     async def output(self, *_of: object, **_page: object) -> list[OutputRow]:
         """Nothing: only code in sessions prints."""
         return []
@@ -206,6 +213,18 @@ class ServerReads:
     async def printed(self, *_of: object, **_page: object) -> OutputPage:
         """The same for a reader that follows."""
         return OutputPage(0, None, [])
+
+    async def stream(self, *_of: object, **_page: object) -> StreamPage:
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def streams(self, execution_id: str) -> list[StreamEnd]:  # noqa: ARG002 - the port's
+        """StoreLacks."""
+        raise StoreLacks(self._url, "streams")
+
+    async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:  # noqa: ARG002
+        """StoreLacks."""
+        raise StoreLacks(self._url, "published values")
 
     async def output_end(self, execution_id: str) -> int:  # noqa: ARG002 - the port's
         """Nothing: only code in sessions prints."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -21,7 +22,7 @@ from durable.store.operations.leases import Held
 from durable.store.operations.request_table import KINDS
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
-from durable.store.remote.client import Client
+from durable.store.remote.client import StoreClient
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
@@ -29,8 +30,8 @@ from durable.store.resonate_server.no_chunks import NoChunks
 from durable.store.resonate_server.own_requests import OwnRequests
 from durable.store.resonate_server.protocol_client import ask
 from durable.store.resonate_server.reads import ServerReads
-from durable.store.resonate_server.waiters import Waiters
 from durable.store.rows import PromiseRow, promise_row
+from durable.store.waiters import Waiters
 
 LOOK_S = 1.0
 """Between two looks of whoever watches: the server tells of settled promises alone, not of questions."""
@@ -55,7 +56,7 @@ class ResonateServerStore:
     file = local = None
     """The server keeps promises alone."""
 
-    def __init__(self, url: str, token: str, client: Client, observer: Observer) -> None:
+    def __init__(self, url: str, token: str, client: StoreClient, observer: Observer) -> None:
         self.url = url
         self.key = transit_key(token) if token else os.urandom(32)
         self._token = token
@@ -125,8 +126,9 @@ class ResonateServerStore:
         if self._closed:
             raise EngineClosed(f"the connection to {self.url} is closed")
         self.reads.know(promise_id)
-        self._loop.call_soon(self._begin_look, promise_id)
-        return await self._waiters.wait(promise_id, halts=halts, patient=patient)
+        with self._waiters.entered(promise_id, halts=halts, patient=patient) as future:
+            self._begin_look(promise_id)
+            return await future
 
     def _begin_look(self, promise_id: str) -> None:
         if not self._closed:
@@ -150,9 +152,10 @@ class ResonateServerStore:
                 self._waiters.settled(promise_row(promise))
             elif self._waiters.hears_of_halts(promise_id):
                 for halt in await self.reads.halts(awaited=[promise_id]):
-                    self._waiters.halted(halt)
+                    self._waiters.halted(halt.awaited, halt)
         except StoreRefused as refused:
-            self._waiters.refused(promise_id, StoreRefused("promise.get", refused.status, refused.message))
+            again = partial(StoreRefused, "promise.get", refused.status, refused.message)
+            self._waiters.refused(promise_id, again)
         except DurableError:
             pass  # the next look asks again
 
@@ -177,7 +180,7 @@ class ResonateServerStore:
         while True:
             await asyncio.sleep(LOOK_S)
             if self._client.unreachable_s() >= WAIT_UNHEARD_S:
-                self._waiters.outage(StoreUnreachable(self._client.unanswered(WAIT_UNHEARD_S)))
+                self._waiters.outage(lambda: StoreUnreachable(self._client.unanswered(WAIT_UNHEARD_S)))
             self._tell(StoreChange(foreign=True))
             if self._loop.time() - looked >= LISTEN_AGAIN_S:
                 looked = self._loop.time()
@@ -201,7 +204,7 @@ class ResonateServerStore:
         while len(self._notes) > OUTSIDE_TASKS_MAX:
             del self._notes[next(iter(self._notes))]
         self._observe(ExecutionHalted(task_id.removeprefix(PREFIX), note))
-        self._waiters.halted(Halt(task_id, task_id, note))
+        self._waiters.halted(task_id, Halt(task_id, task_id, note))
         self._tell(StoreChange(foreign=False, stopped=frozenset({task_id}), halted=frozenset({(task_id, note)})))
 
     # -- leases, engines ------------------------------------------------------------------------------------------
@@ -239,7 +242,7 @@ class ResonateServerStore:
         for connection in self._connections:
             await connection.stop()
         await self._client.close()
-        self._waiters.close(EngineClosed(f"the connection to {self.url} was closed"))
+        self._waiters.close(lambda: EngineClosed(f"the connection to {self.url} was closed"))
 
 
 async def _nothing() -> None:

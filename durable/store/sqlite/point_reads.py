@@ -12,6 +12,7 @@ from pathlib import Path
 from durable.core.clock import Clock
 from durable.store.direct_store import PointReads
 from durable.store.operations import actors
+from durable.store.operations.deadlines import next_deadline
 from durable.store.operations.halted_waits import Halt, halts_of
 from durable.store.protocol.requests import Record
 from durable.store.sqlite.transaction import SqliteLook
@@ -72,6 +73,10 @@ class Glance(PointReads):
         except sqlite3.Error:
             return None
         return None if row is None else actors.record(row)
+
+    def next_due_ms(self, now: int) -> int:
+        """When anything is due after now; TIME_MAX_MS for never. sqlite3.Error."""
+        return next_deadline(SqliteLook(self._connection), now)
 
     def _found(self, sql: str, parameters: tuple[object, ...]) -> bool:
         try:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 class Store(DirectStore):
     """One SQLite file, open. Made by `open`; bound to the running loop; closed by `close`."""
 
+    glance: Glance
+    writer_class = SqliteWriter
     _connection: sqlite3.Connection
     _liveness: Liveness
     _peers: Peers
@@ -77,7 +79,7 @@ class Store(DirectStore):
             self._connection.close()
             self._peers.close()
             raise
-        self._writer = SqliteWriter(
+        self._writer = self.writer_class(
             self._connection,
             clock=clock,
             durability=durability,
@@ -87,8 +89,8 @@ class Store(DirectStore):
             peers=self._peers,
             room=LogRoom(located),
             rest=Rest(self._rested),
-            awaited=lambda: list(self._waiters),
-            told=lambda: list(self._halt_waiters),
+            awaited=lambda: self._waiters.ids,
+            told=lambda: self._waiters.halt_ids,
             debug=debug,
         )
         self._writer.start()

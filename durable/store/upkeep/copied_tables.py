@@ -11,7 +11,9 @@ TABLES = (
     "promises", "tasks", "callbacks", "listeners", "schedules", "sessions", "cells", "output", "rewinds", "checkpoints",
     "checkpoint_uses", "chunks", "policies", "audit", "kv", "kv_usage", "discards",
     "signals", "signal_waits", "execution_tags",
+    "streams", "stream_items", "published",
     "actors", "dead_letters", "subscriptions",
+    "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts",
 )  # fmt: skip
 """All but those of processes that are alive (engines, their leases, messages for them), of which a copy has none."""
 NUMBERED = ("checkpoints", "audit", "dead_letters")

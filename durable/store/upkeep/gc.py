@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
-from durable.store.operations import execution_tags, kv, signals
+from durable.store.operations import execution_tags, kv, signals, streams
 from durable.store.operations.listener_posts import URLS
 from durable.store.operations.records import EVERY
 from durable.store.operations.transaction import Tx
@@ -38,6 +38,9 @@ class Collected:
     """Of the audit."""
     namespaces: int = 0
     """Values that foreign code had kept under the id of its run."""
+    actors: int = 0
+    letters: int = 0
+    """Dead letters, those of the actors included."""
 
     def plus(self, found: dict[str, int]) -> Collected:
         return Collected(**{name: count + found.get(name, 0) for name, count in asdict(self).items()})
@@ -64,6 +67,18 @@ async def collect(
     while more:
         answer = (await store.request("sweep.audit", {"before": before, "dry_run": dry_run})).data
         done, more = done.plus(answer), answer["more"]
+        yield done
+
+
+async def sweep_actors(store: DirectStore, *, before: int, dry_run: bool = False) -> AsyncGenerator[Collected]:
+    """Forget actors that were stopped or failed before a time (ms), and dead letters of before that time; yields the
+    totals after each batch.
+    """
+    done, cursor, more = Collected(), "", True
+    while more:
+        request = {"after": cursor, "before": before, "dry_run": dry_run}
+        answer = (await store.request("sweep.actors", request)).data
+        done, cursor, more = done.plus(answer), answer["next"], answer["more"]
         yield done
 
 
@@ -105,6 +120,7 @@ def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
         kept = namespaces(tx, root) if whole else []
         done = done.plus({"executions": whole, "promises": len(tree), "namespaces": len(kept)})
         if not request.dry_run:
+            streams.forget(tx, root)
             _delete(tx, tree)
             for namespace in kept:
                 kv.forget(tx, namespace)

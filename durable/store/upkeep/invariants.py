@@ -60,9 +60,10 @@ RULES: dict[str, str] = {
     "a task has a holder and a lease iff it is acquired": """
         SELECT id FROM tasks WHERE (state='acquired') <> (pid IS NOT NULL)
             OR (state='acquired') <> (lease_at IS NOT NULL) OR (state='acquired') <> (ttl IS NOT NULL)""",
-    "a task is due iff it is pending, no timer, and first in its session (S5)": f"""
+    "a task is due iff it is pending, no timer, first in its session, and has a place in its queue (S5)": f"""
         SELECT t.id FROM tasks t
-        WHERE (t.due IS NOT NULL) <> (t.state='pending' AND t.timer=0 AND (t.session IS NULL OR {_HEAD}))""",
+        WHERE (t.due IS NOT NULL) <> (t.state='pending' AND t.timer=0 AND (t.session IS NULL OR {_HEAD})
+            AND NOT EXISTS (SELECT 1 FROM queue_entries e WHERE e.id=t.id AND e.state<>'admitted'))""",
     "only the first unsettled cell of a session runs or waits (S9)": f"""
         SELECT t.id FROM tasks t
         WHERE t.session IS NOT NULL AND t.state IN ('acquired', 'suspended') AND NOT {_HEAD}""",
@@ -116,6 +117,43 @@ RULES: dict[str, str] = {
             AND EXISTS (SELECT 1 FROM json_each(CASE WHEN json_valid(p.tags) THEN p.tags ELSE '{}' END)
                 WHERE key='durable:signal')
             AND NOT EXISTS (SELECT 1 FROM signal_waits w WHERE w.promise=p.id)""",
+    "a queue counts its entries (queues.Q2)": """
+        SELECT q.name FROM queues q WHERE
+            q.delayed<>(SELECT count(*) FROM queue_entries e WHERE e.queue=q.name AND e.state='delayed')
+            OR q.waiting<>(SELECT count(*) FROM queue_entries e WHERE e.queue=q.name AND e.state='waiting')
+            OR q.running<>(SELECT count(*) FROM queue_entries e WHERE e.queue=q.name AND e.state='admitted')""",
+    "a key of a queue counts its entries, and has some (queues.Q2)": """
+        SELECT k.queue || ' ' || k.key FROM queue_keys k WHERE k.waiting+k.running=0
+            OR k.waiting<>(SELECT count(*) FROM queue_entries e
+                WHERE e.queue=k.queue AND e.key=k.key AND e.state='waiting')
+            OR k.running<>(SELECT count(*) FROM queue_entries e
+                WHERE e.queue=k.queue AND e.key=k.key AND e.state='admitted')""",
+    "a line of a queue counts its entries, is open iff its key may begin, and has its key's turn (queues.Q2)": """
+        SELECT l.queue || ' ' || l.key FROM queue_lines l JOIN queues q ON q.name=l.queue
+        LEFT JOIN queue_keys k ON k.queue=l.queue AND k.key=l.key
+        WHERE k.key IS NULL OR k.turn<>l.turn OR l.waiting=0
+            OR (l.open=1) <> (q.per_key IS NULL OR k.running<q.per_key)
+            OR l.waiting<>(SELECT count(*) FROM queue_entries e WHERE e.queue=l.queue AND e.key=l.key
+                AND e.target=l.target AND e.rank=l.rank AND e.state='waiting')""",
+    "an entry of a queue is of a pending promise, and stands in a line if it waits (queues.Q1)": """
+        SELECT e.id FROM queue_entries e LEFT JOIN promises p ON p.id=e.id LEFT JOIN tasks t ON t.id=e.id
+        WHERE p.state IS NULL OR p.state<>'pending' OR t.queue IS NULL OR t.queue<>e.queue
+            OR (e.state='held' AND t.state<>'halted') OR (e.state IN ('delayed', 'waiting') AND t.version>0)
+            OR (e.state='waiting' AND NOT EXISTS (SELECT 1 FROM queue_lines l WHERE l.queue=e.queue AND l.key=e.key
+                AND l.target=e.target AND l.rank=e.rank))""",
+    "of a queue with a rate the last starts are known, as many as its count (queues.Q6)": """
+        SELECT s.queue FROM queue_starts s JOIN queues q ON q.name=s.queue
+        WHERE s.n>q.started OR (q.rate_count IS NOT NULL AND s.n<=q.started-q.rate_count)""",
+    "an item of a stream is a write that is recorded, before the next offset (streams.T1)": """
+        SELECT i.promise FROM stream_items i LEFT JOIN promises p ON p.id=i.promise
+            LEFT JOIN streams s ON s.execution=i.execution AND s.name=i.name
+        WHERE p.id IS NULL OR p.state<>'resolved' OR s.next_n IS NULL OR i.n + i.items > s.next_n""",
+    "items of a stream do not overlap (streams.T2)": """
+        SELECT promise FROM (SELECT promise, n, lag(n + items, 1, 0)
+            OVER (PARTITION BY execution, name ORDER BY n) AS earlier FROM stream_items) placed WHERE n<earlier""",
+    "what is published is recorded (streams.T7)": """
+        SELECT k.execution FROM published k LEFT JOIN promises p ON p.id=k.promise
+        WHERE p.id IS NULL OR p.state<>'resolved'""",
     "a schedule's next tick is after its last (S12)": """
         SELECT id FROM schedules WHERE last_run_at IS NOT NULL AND next_run_at<=last_run_at""",
 }

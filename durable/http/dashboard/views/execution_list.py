@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from durable.core import ids
 from durable.core.errors import BadArguments
-from durable.engine.views import ExecutionView
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.value_text import preview
+from durable.records.view_models import ExecutionView
 from durable.store.rows import ExecutionRow, State
 
 PAGE_ROWS = 100

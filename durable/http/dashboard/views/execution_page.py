@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from durable.engine.views import DetailView, ExecutionView, StepView
 from durable.executions.forking import RETRIED
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.execution_list import note_of, parent_of
@@ -20,6 +19,7 @@ from durable.http.dashboard.views.timeline import (
     whole_lane,
 )
 from durable.http.dashboard.views.value_text import preview
+from durable.records.view_models import DetailView, ExecutionView, StepView
 from durable.store.rows import ExecutionRow
 
 STEPS_MAX = 200

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from durable.engine.views import ExecutionView, iso
+from durable.engine.views import iso
 from durable.functions.failures import read_document
 from durable.http.dashboard.output_pieces import OutputView
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.inbox_page import InboxCard
 from durable.http.dashboard.views.value_text import CODE_CHARS_MAX, CutText, cut
 from durable.records.result import Lost
+from durable.records.view_models import ExecutionView
 from durable.sessions.checkpoints.history import CheckpointInfo
 from durable.sessions.execution.outcome import not_saved
 from durable.sessions.namespace import Variable

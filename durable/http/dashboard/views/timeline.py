@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from durable.engine.views import StepView
+from durable.records.view_models import StepView
 
 type BarKind = Literal["queue", "run", "people", "timer", "child", "idle"]
 

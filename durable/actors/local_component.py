@@ -1,0 +1,84 @@
+"""Actors in memory that are components or core modules (specs/actors.md, L6-L8)."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from capabilities.actors.errors import ActorNotReady
+from capabilities.actors.multicodec import decode_value, encode_value
+from durable.actors.actor_class import read
+
+if TYPE_CHECKING:
+    from durable.actors.local_actors import LocalContext
+
+log = logging.getLogger("durable.actors")
+
+
+class LocalComponentActor:
+    """The common part of all such classes. The instance lives as long as this object, or ends with a trap."""
+
+    component: ClassVar[str]
+    config: ClassVar[bytes]
+    _instance: Any = None
+
+    async def on_start(self, ctx: LocalContext) -> None:
+        """Make the instance, and call its start."""
+        saved = None if self._instance is None else self._instance.saved
+        self._instance = await ctx.sandbox.local_instance(self.component, ctx.name, self.config, saved)
+
+    async def on_stop(self, ctx: LocalContext) -> None:  # noqa: ARG002 - every hook has it
+        """Call its cleanup, and give back what it holds."""
+        if self._instance is not None:
+            await self._instance.end()
+
+    async def invoke(self, ctx: LocalContext, function: str, *args: Any) -> Any:
+        """Call an export, `name` or `interface#name`."""
+        return await self._take(ctx, "invoke", function, list(args))
+
+    async def invoke_encoded(self, ctx: LocalContext, function: str, args: bytes) -> bytes:
+        """The same with arguments in a frame of a codec; the reply has the codec, too. CodecError."""
+        from capabilities.sandbox.wasm.wit_values import plain
+
+        codec, given = decode_value(args)
+        reply = await self._take(ctx, "invoke", function, given if isinstance(given, list) else [given])
+        return encode_value(codec, plain(reply))
+
+    async def handle_message(self, ctx: LocalContext, sender: str, message: bytes) -> bytes | None:
+        """Give it a message of another actor, `class/key`, or of nobody: its reply, or None."""
+        reply: bytes | None = await self._take(ctx, "message", sender, message)
+        return reply
+
+    async def handle_callback(self, ctx: LocalContext, request: str, answer: dict[str, Any]) -> None:
+        """Give it the answer to a request of its own: {"ok": base64} or {"err": {"kind", "message"}}."""
+        from capabilities.sandbox.wasm.wit_values import Err, Ok
+
+        given = Ok(base64.b64decode(answer["ok"])) if "ok" in answer else Err(answer["err"])
+        await self._take(ctx, "callback", request, given)
+
+    async def health(self, ctx: LocalContext) -> dict[str, str]:
+        """Its `status` and the `reason`, by what it says itself, or else by its being there."""
+        found = await self._take(ctx, "health")
+        return {"status": str(found.status), "reason": found.reason}
+
+    @read
+    def started_at(self) -> float:
+        """When its start had returned, in seconds since the epoch. ActorNotReady before that."""
+        if self._instance is None or self._instance.started_at is None:
+            raise ActorNotReady(self.component, "creating")
+        found: float = self._instance.started_at
+        return found
+
+    async def _take(self, ctx: LocalContext, kind: Any, *args: Any) -> Any:
+        from capabilities.sandbox.wasm.actor_instance import Dropped, InstanceMessage
+
+        if self._instance is None or not self._instance.alive:
+            if self._instance is not None:
+                await self._instance.end()
+            await self.on_start(ctx)
+        try:
+            return await self._instance.take(InstanceMessage(kind, args))
+        except Dropped as dropped:
+            log.warning("%s: a message was dropped: %s", ctx.name, dropped)
+            return None

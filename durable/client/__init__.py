@@ -1,0 +1,1 @@
+"""A client of `durable serve` without an engine, and the documents of its HTTP API."""

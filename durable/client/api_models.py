@@ -1,0 +1,604 @@
+"""The documents of the HTTP API: bodies of requests, and answers. The server checks by them, the client reads by them,
+and the OpenAPI document is made of them.
+
+Times are ISO 8601 in UTC unless a name ends with `_ms`; durations are in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from durable.records.view_models import ExecutionView, PromptView, SessionView
+
+type GivenId = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,128}$")]
+"""An id that a caller chooses."""
+
+type Seconds = Annotated[float, msgspec.Meta(gt=0, le=3_155_760_000)]
+"""More than none, at most a century."""
+
+type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+type QueueName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]{1,100}$")]
+type Level = Literal["secure", "restricted", "trusted", "dev"]
+type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a request."""
+
+
+class Page[T](msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a list. `next`: the cursor of the next one, null on the last."""
+
+    items: list[T]
+    next: str | None = None
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem (RFC 9457). `code` is stable; `errors` names fields, where fields are wrong."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    resonate_code: str = ""
+    errors: list[dict[str, Any]] = []
+
+
+# -- executions -------------------------------------------------------------------------------------------------------
+
+
+class StartExecution(Body, frozen=True, kw_only=True):
+    """A function to start. `function`: its name, or all of `where::name@version`. `timeout`: seconds until it ends.
+
+    `queue`: the queue that lets it begin, with its place there: `key`, `priority`, `delay` (seconds), `dedupe`.
+    """
+
+    function: Name
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    id: GivenId | None = None
+    timeout: Seconds | None = None
+    tags: dict[str, str] = {}
+    queue: QueueName | None = None
+    key: Annotated[str, msgspec.Meta(max_length=500)] = ""
+    priority: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)] = 0
+    delay: Seconds | None = None
+    dedupe: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionDetail(ExecutionView):
+    """One execution, with what it was given and what came of it."""
+
+    arguments: Any = None
+    result: Any = None
+    traceback: str | None = None
+
+
+class ExecutionFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """How an execution failed: the error's code and text, and for user code its type and traceback."""
+
+    code: str
+    message: str
+    exception_type: str = ""
+    traceback: str = ""
+
+
+class ExecutionOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of an execution so far.
+
+    `value` where it completed: a function's return value, of a cell the document of its Result. `error` where it ended
+    otherwise. `waits_for`: the questions without whose answers it cannot go on. `halted`: why it is held up.
+    """
+
+    id: str
+    state: str
+    ended: bool
+    value: Any = None
+    error: ExecutionFailure | None = None
+    waits_for: list[str] = []
+    halted: str | None = None
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a request changed anything, and the state since."""
+
+    id: str
+    changed: bool
+    state: str
+
+
+class CancelExecution(Body, frozen=True, kw_only=True):
+    """`grace`: seconds that a function has for its clean-up."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    grace: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 10.0
+
+
+class InterruptExecution(Body, frozen=True, kw_only=True):
+    """`raises`: raise KeyboardInterrupt in the code instead of stopping it."""
+
+    raises: bool = False
+
+
+class RetryExecution(Body, frozen=True, kw_only=True):
+    """`id`: of the new execution."""
+
+    id: GivenId | None = None
+    dry_run: bool = False
+
+
+class ForkExecution(Body, frozen=True, kw_only=True):
+    """`step`: the number of the first operation that is not kept. `id`: of the new execution."""
+
+    step: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+    id: GivenId | None = None
+    dry_run: bool = False
+
+
+class ForkedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """A new execution with operations that another one recorded; `begun_again` are those that are not kept."""
+
+    id: str
+    source: str
+    kept: int
+    begun_again: list[str]
+
+
+class TagChanges(Body, frozen=True, kw_only=True):
+    """Tags to set; null takes one off."""
+
+    tags: dict[str, str | None]
+
+
+class TagSet(msgspec.Struct, frozen=True, kw_only=True):
+    """All tags that an execution has."""
+
+    tags: dict[str, str]
+
+
+class SendSignal(Body, frozen=True, kw_only=True):
+    """`key`: what is sent again under it is not sent."""
+
+    value: Any = None
+    key: Name | None = None
+
+
+class SignalSent(msgspec.Struct, frozen=True, kw_only=True):
+    """`sent` is false where it was sent under its key before."""
+
+    sent: bool
+
+
+class PrintedPiece(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of output: `chars` characters from `offset` on; `text` is empty where they were not kept."""
+
+    offset: int
+    stream: str
+    text: str
+    chars: int
+
+
+class PrintedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Output from an offset. `ended`: nothing follows."""
+
+    pieces: list[PrintedPiece]
+    next_offset: int
+    ended: bool
+
+
+# -- promises and questions -------------------------------------------------------------------------------------------
+
+
+class SettlePromise(Body, frozen=True, kw_only=True):
+    """A value, or the text of an error."""
+
+    value: Any = None
+    error: str | None = None
+
+
+class PromiseSettled(msgspec.Struct, frozen=True, kw_only=True):
+    """The promise is settled, now or by the same request before."""
+
+    settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDetail(PromptView):
+    """A question, open or settled. `state`: open, answered, declined, expired or cancelled."""
+
+    state: str = "open"
+    value: Any = None
+    """The answer; never that to a secret."""
+    by: str | None = None
+
+
+class GiveAnswer(Body, frozen=True, kw_only=True):
+    """An answer. `by` and `teams` are for admins who answer for others."""
+
+    value: Any = None
+    by: Name | None = None
+    teams: list[str] = []
+    decline: bool = False
+    why: str = ""
+
+
+class AnswerTaken(msgspec.Struct, frozen=True, kw_only=True):
+    """`settled` is false while others are waited for."""
+
+    settled: bool
+
+
+class GivenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the answers to a question."""
+
+    by: str | None
+    value: Any
+    declined: bool
+    why: str
+    via: str
+    at: str
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+class OpenSession(Body, frozen=True, kw_only=True):
+    """A session to make, or to find. `limits` are those of `durable.Limits`, `permissions` a manifest."""
+
+    name: GivenId
+    grants: list[str] = []
+    level: Level | None = None
+    permissions: dict[str, Any] | None = None
+    profile: Literal["open", "isolated"] | None = None
+    limits: dict[str, float] | None = None
+    output: Literal["block", "drop_new", "drop_oldest", "error"] | None = None
+    language: Literal["python", "javascript"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDetail(SessionView):
+    """A session, and what it was made with."""
+
+    language: str = "python"
+    profile: str = "open"
+    limits: dict[str, Any] = field(default_factory=dict)
+    grants: list[str] = field(default_factory=list)
+
+
+class RunCell(Body, frozen=True, kw_only=True):
+    """Code to run. `id`: what stands behind `<session>@` in the execution's id. `checkpoint`: seconds of work between
+    two of them, or after every statement."""
+
+    code: str
+    inputs: dict[str, Any] = {}
+    timeout: Seconds | None = None
+    checkpoint: Literal["auto", "statement"] | Seconds = "auto"
+    transaction: Literal["commit_always", "rollback_on_failure", "rollback_always"] = "commit_always"
+    on_busy: Literal["queue", "error"] = "queue"
+    id: GivenId | None = None
+
+
+class LostVariable(msgspec.Struct, frozen=True, kw_only=True):
+    """A variable that is in no checkpoint, and why."""
+
+    name: str
+    kind: str
+    reason: str
+    execution: str = ""
+
+
+class VariableView(msgspec.Struct, frozen=True, kw_only=True):
+    """A variable: `repr` is short, `size` an estimate in bytes."""
+
+    name: str
+    type: str
+    repr: str
+    size: int
+
+
+class ModuleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A variable that is a module."""
+
+    name: str
+    module: str
+    version: str
+
+
+class VariableSet(msgspec.Struct, frozen=True, kw_only=True):
+    """The variables as of a checkpoint (`checkpoint`, null where there is none).
+
+    `variables` is empty and `problem` says why where only names are known.
+    """
+
+    session: str
+    checkpoint: int | None
+    names: list[str]
+    modules: list[ModuleView]
+    lost: list[LostVariable]
+    variables: list[VariableView]
+    problem: str | None = None
+
+
+class SetVariables(Body, frozen=True, kw_only=True):
+    """Variables to set, JSON values. `preserve` sets only new names, `smart` keeps a value from null and empty ones."""
+
+    values: dict[str, Any]
+    strategy: Literal["overwrite", "preserve", "smart"] = "overwrite"
+
+
+class VariablesSet(msgspec.Struct, frozen=True, kw_only=True):
+    """The variables whose value changed, with the new one."""
+
+    changed: dict[str, Any]
+
+
+class MakeCheckpoint(Body, frozen=True, kw_only=True):
+    """`label`: by which it is found and kept."""
+
+    label: Name | None = None
+
+
+class CheckpointView(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint: after which statement of which execution it was made; `final` after the last one."""
+
+    id: int
+    label: str | None
+    execution: str
+    statement: int
+    final: bool
+    created_at: str
+
+
+class CheckpointContents(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint and what is in it. `size`: bytes."""
+
+    checkpoint: CheckpointView
+    names: list[str]
+    modules: list[ModuleView]
+    lost: list[LostVariable]
+    size: int
+
+
+class CheckpointMade(msgspec.Struct, frozen=True, kw_only=True):
+    """The number of a new checkpoint."""
+
+    session: str
+    checkpoint: int
+    label: str | None
+
+
+class LabelCheckpoint(Body, frozen=True, kw_only=True):
+    """null takes the label away."""
+
+    label: Name | None
+
+
+class RestoreCheckpoint(Body, frozen=True, kw_only=True):
+    """How to restore; see `Session.restore`."""
+
+    clear_existing: bool = False
+    override_environment: bool = False
+    recompute: bool = False
+
+
+class CheckpointRestored(msgspec.Struct, frozen=True, kw_only=True):
+    """Names that are as they were, names that were made anew (and how), and names that are lost (and why)."""
+
+    restored: list[str]
+    rebuilt: list[tuple[str, str]]
+    lost: list[LostVariable]
+    recomputed: list[tuple[str, str]]
+
+
+class VariableChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A name that differs between two checkpoints, as short reprs; null where it is not there."""
+
+    kind: Literal["added", "removed", "changed"]
+    name: str
+    before: str | None
+    after: str | None
+
+
+class ForkSession(Body, frozen=True, kw_only=True):
+    """`name`: of the new session. `checkpoint`: a number or label, the newest where null."""
+
+    name: GivenId
+    checkpoint: int | str | None = None
+
+
+class ChangePermission(Body, frozen=True, kw_only=True):
+    """A grant (`fetch`, `fetch:api.example.com`, `level:trusted`). `seconds`: for so long only."""
+
+    grant: Name
+    seconds: Seconds | None = None
+
+
+class PermissionChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: granted or revoked."""
+
+    session: str
+    grant: str
+    state: str
+
+
+# -- schedules, actors, and the store as a whole ----------------------------------------------------------------------
+
+
+class CreateSchedule(Body, frozen=True, kw_only=True):
+    """`cron`: five fields in UTC, `@daily` and the like, or with `CRON_TZ=Europe/Paris` before it. `missed`: ticks that
+    passed while nothing ran."""
+
+    id: GivenId
+    cron: Name
+    function: Name
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    missed: Literal["once", "all", "skip"] = "once"
+
+
+type QueueLimit = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+
+
+class SetQueue(Body, frozen=True, kw_only=True):
+    """Limits to change; null is no limit, what is left out stays. `rate`: [count, seconds]."""
+
+    concurrency: QueueLimit | msgspec.UnsetType | None = msgspec.UNSET
+    per_engine: QueueLimit | msgspec.UnsetType | None = msgspec.UNSET
+    per_key: QueueLimit | msgspec.UnsetType | None = msgspec.UNSET
+    rate: tuple[int, float] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class SendMessage(Body, frozen=True, kw_only=True):
+    """A message to an actor. `id`: one of an id is sent once."""
+
+    method: Name
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    id: GivenId | None = None
+
+
+class MessageSent(msgspec.Struct, frozen=True, kw_only=True):
+    """The execution that answers a message."""
+
+    id: str
+
+
+class StopActor(Body, frozen=True, kw_only=True):
+    """`force`: end a turn that has begun, too."""
+
+    note: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    force: bool = False
+
+
+class RestartActor(Body, frozen=True, kw_only=True):
+    """`reset`: without the state."""
+
+    reset: bool = False
+
+
+class ActorView(msgspec.Struct, frozen=True, kw_only=True):
+    """An actor. `saved`: how often its state was; `waiting`: messages in its mailbox."""
+
+    name: str
+    kind: str
+    key: str
+    status: str
+    note: str
+    state: Any
+    version: int
+    saved: int
+    restarted: int
+    parent: str | None
+    waiting: int
+    created_at: str
+    updated_at: str
+
+
+class LetterView(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that no turn answered."""
+
+    number: int
+    actor: str
+    id: str
+    method: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    reason: str
+    at: str
+
+
+class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that living engines serve, and how many of them."""
+
+    id: str
+    name: str
+    engines: int
+
+
+class EngineView(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine that joined."""
+
+    id: str
+    group: str
+    pid: int
+    alive: bool
+    functions: list[str]
+    joined_at: str
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker process of a session. Memory (bytes), CPU time (seconds) and `stuck`: of those on this machine."""
+
+    session: str
+    pid: int
+    engine: str | None
+    alive: bool
+    memory: int | None
+    cpu_time: float | None
+    stuck: str | None
+
+
+class AuditView(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision about a call, a change of permissions, or a request of a token's holder (`token:NAME`)."""
+
+    id: int
+    at: str
+    who: str
+    execution: str
+    what: str
+    resource: str
+    verdict: str
+    reason: str
+    policy: int
+    times: int
+
+
+class ProblemFound(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is wrong with the store."""
+
+    check: str
+    message: str
+
+
+class Examination(msgspec.Struct, frozen=True, kw_only=True):
+    """The findings of the doctor; none where all is well."""
+
+    findings: list[ProblemFound]
+
+
+class FunctionFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """How many executions of a function are in a state."""
+
+    function: str
+    state: str
+    count: int
+
+
+class StoreSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of a store, as `/metrics` has them. Ages in seconds."""
+
+    executions: list[FunctionFigure]
+    queue_depth: int
+    queue_age: float
+    leases: int
+    prompts: int
+    prompts_age: float
+    sessions: int
+    workers: int
+    checkpoints: int
+    schedules: int
+    engines: int
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whoever asks: the name and role of their token."""
+
+    name: str
+    role: Literal["read", "answer", "operate", "admin"]
+    teams: list[str]
+    version: str

@@ -1,0 +1,121 @@
+"""Executions as the API shows them: rows of a page with what they wait for, and what came of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from durable.client.api_models import ExecutionDetail, ExecutionFailure, ExecutionOutcome
+from durable.core import ids
+from durable.core.errors import Halted
+from durable.core.limits import MCP_LOOK_REST_S
+from durable.engine.views import ServedFunctions, execution_view, needed_by, retry_view
+from durable.executions.states import PROMISE_OF
+from durable.functions.failures import rebuild
+from durable.http.api.api_route import ApiCall
+from durable.prompts.inbox import Inbox
+from durable.records import notation
+from durable.records.view_models import ExecutionView
+from durable.store.changes import Changes
+from durable.store.direct_store import DirectStore
+from durable.store.rows import ExecutionRow
+
+
+async def served(store: DirectStore) -> ServedFunctions:
+    """The functions that living engines serve."""
+    return ServedFunctions.by(await store.reads.engines(), store.engine_alive)
+
+
+async def execution_views(store: DirectStore, rows: Sequence[ExecutionRow]) -> list[ExecutionView]:
+    """A page of executions."""
+    reads, living = store.reads, await served(store)
+    open_rows = [row for row in rows if row.settled_at is None]
+    prompts = await reads.open_prompts() if open_rows else []
+    retries = [retry_view(row) for row in await reads.retries()] if open_rows else []
+    needed = await needed_by(reads, rows)
+    views = []
+    for row in rows:
+        waits_for, retry = list[str](), None
+        if row.settled_at is None:
+            own = (f"exec:{row.id}:", f"exec:{row.id}.")
+            waits_for = [prompt for prompt in prompts if prompt.startswith(own)]
+            retry = next((each for each in retries if each.step.startswith(f"{row.id}.")), None)
+        views.append(
+            execution_view(row, living, waits_for, None, retry, needed=needed.get(row.session or "", {})),
+        )
+    return views
+
+
+async def execution_detail(store: DirectStore, row: ExecutionRow) -> ExecutionDetail:
+    """One execution, with arguments and result."""
+    [view] = await execution_views(store, [row])
+    fields = {name: getattr(view, name) for name in ExecutionView.__dataclass_fields__}
+    error = rebuild(PROMISE_OF[row.state], row.value, row.id) if row.state in PROMISE_OF else None
+    return ExecutionDetail(
+        **fields,
+        arguments=_arguments(row),
+        result=notation.shown(row.value) if row.state == "completed" else None,
+        traceback=error.traceback or None if error is not None else None,
+    )
+
+
+async def execution_outcome(call: ApiCall, row: ExecutionRow, wait_s: float) -> ExecutionOutcome:
+    """The outcome of an execution when it has ended, waits for people, is held up, or `wait_s` is over."""
+    store, loop = call.store, asyncio.get_running_loop()
+    ends_at, changes = loop.time() + wait_s, Changes()
+    unwatch = store.watch(lambda _: changes.tell())
+    settled = asyncio.ensure_future(store.settled(ids.execution_promise(row.id), halts=True, patient=False))
+    ending = asyncio.ensure_future(call.site.ended.wait())
+    try:
+        while True:
+            change = changes.next()
+            waits_for = await Inbox(store).blocking(row.id) or []
+            if settled.done() or waits_for or loop.time() >= ends_at or ending.done():
+                break
+            either: set[asyncio.Future[Any]] = {settled, change, ending}
+            await asyncio.wait(either, timeout=ends_at - loop.time(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({settled}, timeout=min(MCP_LOOK_REST_S, max(0.0, ends_at - loop.time())))
+        halted = settled.exception() if settled.done() else None
+    finally:
+        unwatch()
+        settled.cancel()
+        ending.cancel()
+    if halted is not None and not isinstance(halted, Halted):
+        raise halted
+    return _outcome(await store.reads.get_execution(row.id) or row, waits_for, halted)
+
+
+def _outcome(row: ExecutionRow, waits_for: list[str], halted: Halted | None) -> ExecutionOutcome:
+    ended = row.settled_at is not None
+    failure = None
+    if row.state in PROMISE_OF:
+        error = rebuild(PROMISE_OF[row.state], row.value, row.id)
+        failure = ExecutionFailure(
+            code=error.code, message=str(error), exception_type=error.exception_type, traceback=error.traceback
+        )
+    return ExecutionOutcome(
+        id=row.id,
+        state=row.state,
+        ended=ended,
+        value=notation.shown(row.value) if row.state == "completed" else None,
+        error=failure,
+        waits_for=[] if ended else waits_for,
+        halted=None if ended or halted is None else str(halted),
+    )
+
+
+def _arguments(row: ExecutionRow) -> object:
+    if not isinstance(row.param, dict):
+        return row.param
+    args, kwargs = row.param.get("args") or [], row.param.get("kwargs") or {}
+    if row.session is not None and args and isinstance(args[0], dict):
+        return {"code": args[0].get("code", ""), "inputs": args[0].get("inputs") or {}}
+    return {"args": notation.shown(args), "kwargs": notation.shown(kwargs)}
+
+
+def converted[T](found: object, kind: type[T]) -> T:
+    """An object as a document of the API that has the same fields."""
+    return msgspec.convert(found, kind, from_attributes=True)

@@ -1,0 +1,294 @@
+"""The routes about executions: listed, begun, looked at, stopped, continued, signalled."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from durable.client import api_models
+from durable.client.api_models import Page
+from durable.core import ids
+from durable.core.errors import BadArguments
+from durable.engine.queue_operations import Place
+from durable.executions.forking import fork
+from durable.executions.signal_sender import send_signal
+from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
+from durable.http.api.execution_views import converted, execution_detail, execution_outcome, execution_views
+from durable.http.api.function_call import FunctionCall, begin, function_id
+from durable.http.api.output_stream import output_events, printed_page
+from durable.http.api.page_cursor import read_cursor, write_cursor
+from durable.http.api.step_page import step_page
+from durable.queues.queue import check_queue_name
+from durable.records.view_models import ExecutionView, StepView
+from durable.store.rows import State
+
+WAIT_S_MAX = 50.0
+"""How long a request waits for an execution: clients and proxies give up after 60 s."""
+
+type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
+    """Which executions. `function`: its name, or all of `where::name@version`. `tag`: NAME=VALUE.
+
+    `since`, `until`: when they were made.
+    """
+
+    state: State | None = None
+    session: str | None = None
+    function: str | None = None
+    tag: Annotated[str, msgspec.Meta(pattern="^[^=]+=")] | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+class OutcomeQuery(RouteQuery, frozen=True, kw_only=True):
+    """`wait`: seconds to wait for its end."""
+
+    wait: Annotated[float, msgspec.Meta(ge=0, le=WAIT_S_MAX)] = 0.0
+
+
+class OutputQuery(RouteQuery, frozen=True, kw_only=True):
+    """`offset`: characters before what is asked for."""
+
+    offset: api_models.Count = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1_000
+
+
+class OutputStreamQuery(RouteQuery, frozen=True, kw_only=True):
+    """`offset`: characters before what is asked for."""
+
+    offset: api_models.Count = 0
+
+
+async def list_executions(call: ApiCall) -> Page[ExecutionView]:
+    """Executions, newest first."""
+    query: ListExecutionsQuery = call.query
+    filters = (query.state, query.session, query.function, query.tag, query.since, query.until)
+    of = ("executions", *map(str, filters))
+    before = read_cursor(query.cursor, of, str)
+    if query.session is not None and query.session.startswith(ids.MAILBOX):
+        raise BadArguments("that is an actor's mailbox; GET /api/v1/actors lists actors")
+    rows = await call.reads.list_executions(
+        state=query.state,
+        session=query.session,
+        function=query.function,
+        tag=None if query.tag is None else _tag(query.tag),
+        since=_ms(query.since),
+        until=_ms(query.until),
+        limit=query.limit,
+        before=before,
+    )
+    views = await execution_views(call.store, rows)
+    return Page(items=views, next=write_cursor(rows[-1].id, of) if len(rows) == query.limit else None)
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1000)
+
+
+async def start_execution(call: ApiCall) -> Answer:
+    """Start a function, or attach to the execution of this id.
+
+    The header Idempotency-Key is an id, too. 201 where it was made now, 200 where it was there with the same function
+    and arguments. It runs where an engine serves the function.
+    """
+    body: api_models.StartExecution = call.body
+    chosen = call.chosen_id(body.id)
+    function = await function_id(call.store, body.function)
+    made = FunctionCall.of(function, body.args, body.kwargs)
+    queued = None
+    if body.queue is not None:
+        place = Place(body.key, body.priority, body.delay, body.dedupe)
+        queued = check_queue_name(body.queue), place
+    elif body.key or body.priority or body.delay is not None or body.dedupe is not None:
+        raise BadArguments("key, priority, delay and dedupe are a place in a queue: name the queue, too")
+    execution, new = await begin(call.store, made, chosen, body.timeout, body.tags, queued)
+    return await made_execution(call, execution, new=new)
+
+
+async def made_execution(call: ApiCall, execution: str, *, new: bool) -> Answer:
+    """The answer to a request that begins an execution."""
+    row = await call.reads.get_execution(execution)
+    assert row is not None, "it was recorded just now"
+    where = f"/api/v1/executions/{execution}"
+    return Answer(await execution_detail(call.store, row), 201 if new else 200, (("location", where),))
+
+
+async def get_execution(call: ApiCall) -> api_models.ExecutionDetail:
+    """One execution: its state, arguments and result."""
+    return await execution_detail(call.store, await call.execution())
+
+
+async def get_execution_result(call: ApiCall) -> api_models.ExecutionOutcome:
+    """The outcome of an execution, waiting for it for a while.
+
+    The answer comes when it has ended, waits for people or is held up, and after `wait` seconds at the latest.
+    """
+    return await execution_outcome(call, await call.execution(), call.query.wait)
+
+
+async def list_steps(call: ApiCall) -> Page[StepView]:
+    """The steps, children, calls and questions under an execution, in order of their ids."""
+    row, query = await call.execution(), call.query
+    of = ("steps", row.id)
+    steps, last = await step_page(call.reads, row, read_cursor(query.cursor, of, str) or "", query.limit)
+    return Page(items=steps, next=None if last is None else write_cursor(last, of))
+
+
+async def get_output(call: ApiCall) -> api_models.PrintedPage:
+    """The output of an execution from an offset in characters: of a cell its own, of a function nothing."""
+    row = await call.execution()
+    return await printed_page(call.reads, row.id, call.query.offset, call.query.limit, ended=row.settled_at is not None)
+
+
+async def stream_output(call: ApiCall) -> Any:
+    """The output of an execution and its cells as events, until it ends.
+
+    `output` events are pieces, `rewound` says that what was printed from an offset on is taken back, `end` is the last
+    one. A client that comes back with Last-Event-ID goes on where it was.
+    """
+    row = await call.execution()
+    return output_events(call, row.id, call.query.offset)
+
+
+async def cancel_execution(call: ApiCall) -> api_models.Changed:
+    """End an execution for good, and all under it. Clean-up goes on for up to `grace` seconds; the answer comes when it
+    has ended, or after 50 s."""
+    row, engine, body = await call.execution(), await call.engine(), call.body
+    cancelling = asyncio.ensure_future(engine.cancel(row.id, body.reason, grace=body.grace))
+    await asyncio.wait({cancelling}, timeout=WAIT_S_MAX)
+    return await _changed(call, row.id, changed=cancelling.result() if cancelling.done() else True)
+
+
+async def interrupt_execution(call: ApiCall) -> api_models.Changed:
+    """Stop an execution so that it can go on later."""
+    row = await call.execution()
+    return await _changed(call, row.id, changed=await (await call.engine()).interrupt(row.id, raises=call.body.raises))
+
+
+async def resume_execution(call: ApiCall) -> api_models.Changed:
+    """Go on with an execution that was interrupted or halted."""
+    row = await call.execution()
+    return await _changed(call, row.id, changed=await (await call.engine()).resume(row.id))
+
+
+async def _changed(call: ApiCall, execution: str, *, changed: bool) -> api_models.Changed:
+    row = await call.reads.get_execution(execution)
+    return api_models.Changed(id=execution, changed=changed, state="cancelled" if row is None else row.state)
+
+
+async def retry_execution(call: ApiCall) -> Answer:
+    """Begin again what failed, from the step that failed. `dry_run`: only say what would be kept."""
+    row, body = await call.execution(), call.body
+    made = await fork(call.store, row.id, None, call.chosen_id(body.id), dry_run=body.dry_run)
+    return Answer(converted(made, api_models.ForkedExecution), 200 if body.dry_run else 201)
+
+
+async def fork_execution(call: ApiCall) -> Answer:
+    """Begin an execution with what another one recorded before a step. `dry_run`: only say what would be kept."""
+    row, body = await call.execution(), call.body
+    made = await fork(call.store, row.id, body.step, call.chosen_id(body.id), dry_run=body.dry_run)
+    return Answer(converted(made, api_models.ForkedExecution), 200 if body.dry_run else 201)
+
+
+async def tag_execution(call: ApiCall) -> api_models.TagSet:
+    """Give an execution tags that it is found by, or take them off."""
+    row = await call.execution()
+    return api_models.TagSet(tags=await (await call.engine()).tag(row.id, **call.body.tags))
+
+
+async def signal_execution(call: ApiCall) -> api_models.SignalSent:
+    """Send an execution a signal. The header Idempotency-Key is a key, too."""
+    row, body = await call.execution(), call.body
+    name = call.params["signal"]
+    sent = await send_signal(call.store, row.id, name, body.value, key=body.key or call.key)
+    return api_models.SignalSent(sent=sent)
+
+
+ROUTES = (
+    ApiRoute("GET", "/executions", "read", list_executions, Page[ExecutionView], ListExecutionsQuery),
+    ApiRoute(
+        "POST",
+        "/executions",
+        "operate",
+        start_execution,
+        api_models.ExecutionDetail,
+        body=api_models.StartExecution,
+        status=201,
+        also=(200,),
+        refusals=(404, 409),
+    ),
+    ApiRoute("GET", "/executions/{id}", "read", get_execution, api_models.ExecutionDetail),
+    ApiRoute("GET", "/executions/{id}/result", "read", get_execution_result, api_models.ExecutionOutcome, OutcomeQuery),
+    ApiRoute("GET", "/executions/{id}/steps", "read", list_steps, Page[StepView], PageQuery),
+    ApiRoute("GET", "/executions/{id}/output", "read", get_output, api_models.PrintedPage, OutputQuery),
+    ApiRoute(
+        "GET",
+        "/executions/{id}/output/stream",
+        "read",
+        stream_output,
+        api_models.PrintedPiece,
+        OutputStreamQuery,
+        stream=True,
+    ),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/cancel",
+        "operate",
+        cancel_execution,
+        api_models.Changed,
+        body=api_models.CancelExecution,
+        refusals=(409,),
+    ),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/interrupt",
+        "operate",
+        interrupt_execution,
+        api_models.Changed,
+        body=api_models.InterruptExecution,
+        refusals=(409,),
+    ),
+    ApiRoute("POST", "/executions/{id}/resume", "operate", resume_execution, api_models.Changed, refusals=(409,)),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/retry",
+        "operate",
+        retry_execution,
+        api_models.ForkedExecution,
+        body=api_models.RetryExecution,
+        status=201,
+        also=(200,),
+        refusals=(409,),
+    ),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/fork",
+        "operate",
+        fork_execution,
+        api_models.ForkedExecution,
+        body=api_models.ForkExecution,
+        status=201,
+        also=(200,),
+        refusals=(409,),
+    ),
+    ApiRoute("PATCH", "/executions/{id}/tags", "operate", tag_execution, api_models.TagSet, body=api_models.TagChanges),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/signals/{signal}",
+        "operate",
+        signal_execution,
+        api_models.SignalSent,
+        body=api_models.SendSignal,
+        refusals=(409, 422),
+    ),
+)

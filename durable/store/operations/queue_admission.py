@@ -1,0 +1,101 @@
+"""Admission: entries of queues get a place while there is room, and are offered to engines here (specs/queues.md).
+
+Only what can be offered at once is admitted, so that a place is never held by what nobody here could begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from durable.queues.queue_load import QueueLoad
+from durable.store.operations import dispatch
+from durable.store.operations.lock_keys import queue_key
+from durable.store.operations.queue_entries import admit, load_of, next_entry, open_targets
+from durable.store.operations.records import Queries
+from durable.store.operations.transaction import Tx
+
+_DUE = (
+    "SELECT id FROM tasks WHERE queue=? AND state='pending' AND due IS NOT NULL AND queue IS NOT NULL AND due <= ?"
+    " ORDER BY due"
+)
+_WAITING = "SELECT name FROM queues WHERE waiting > 0"
+_ADMISSIBLE = (
+    "SELECT q.name FROM queues q WHERE q.waiting > 0 AND q.next_start_at <= ? AND q.state<>'paused'"
+    " AND (q.concurrency IS NULL OR q.running < q.concurrency)"
+    " AND EXISTS (SELECT 1 FROM queue_lines l WHERE l.queue=q.name AND l.open=1) LIMIT 1"
+)
+NEXT = "SELECT min(next_start_at) FROM queues WHERE waiting > 0 AND next_start_at > ?1"
+"""When the rate of a queue in which something waits admits more."""
+RIPE = "SELECT min(ready_at) FROM queue_entries WHERE state='delayed'"
+"""When the first of the delayed entries stands in its line."""
+
+
+def anything(queries: Queries, now: int) -> bool:
+    """Whether something waits that may begin, as far as its queue goes."""
+    return bool(queries.rows(_ADMISSIBLE, (now,)))
+
+
+def admit_all(tx: Tx) -> None:
+    """Admit from every queue in which something waits."""
+    admit_from(tx, [row[0] for row in tx.rows(_WAITING)])
+
+
+def admit_changed(tx: Tx) -> None:
+    """Admit from the queues that this transaction changed, before the next request: so what begins does not depend on
+    which requests are committed together."""
+    while tx.effects.admissible:
+        queues, tx.effects.admissible = tx.effects.admissible, set()
+        admit_from(tx, queues)
+
+
+def admit_from(tx: Tx, queues: Collection[str]) -> None:
+    """Admit from these queues, one entry of each in turn, until nothing more may begin or nobody here has room."""
+    turns = [turn for turn in (_Turn.of(tx, name) for name in sorted(queues)) if turn is not None]
+    while turns:
+        turns = [turn for turn in turns if turn.admit_one(tx)]
+
+
+class _Turn:
+    """A queue from which entries are admitted in this transaction."""
+
+    def __init__(self, queue: str, targets: list[str]) -> None:
+        self.queue = queue
+        self.targets = targets
+
+    @classmethod
+    def of(cls, tx: Tx, queue: str) -> _Turn | None:
+        """The turn of a queue from which something may be admitted; None where nothing may.
+
+        What has a place, and found every engine at its limit when it was to go on, is offered first.
+        """
+        load = load_of(tx, queue)
+        if load is not None and load.per_engine is not None:
+            dispatch.offer(tx, [row[0] for row in tx.rows(_DUE, (queue, tx.now))])
+        if not _may_begin(tx, load):
+            return None
+        tx.lock(queue_key(queue))
+        return cls(queue, open_targets(tx, queue))
+
+    def admit_one(self, tx: Tx) -> bool:
+        """Admit the next entry, and offer it. False when nothing more may begin here."""
+        if not _may_begin(tx, load_of(tx, self.queue)):
+            return False
+        here = [target for target in self.targets if dispatch.is_taken(tx, target, self.queue)]
+        entry = next_entry(tx, self.queue, here)
+        if entry is None:
+            return False
+        tx.lock_promise(entry.id)
+        admit(tx, entry)
+        tx.execute(
+            "UPDATE tasks SET due=CASE WHEN not_before > ?1 THEN not_before ELSE ?1 END WHERE id=?2", (tx.now, entry.id)
+        )
+        dispatch.offer(tx, [entry.id])
+        return True
+
+
+def _may_begin(tx: Tx, load: QueueLoad | None) -> bool:
+    if load is None or not load.waiting:
+        return False
+    if load.has_place and load.next_start_at > tx.now:
+        tx.wake_at(load.next_start_at)
+    return load.lets_begin(tx.now)

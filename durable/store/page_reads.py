@@ -1,0 +1,125 @@
+"""Pages of what a store has, each a range of an index that is read from where the page before ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from durable.core.ids import MAILBOX
+from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
+
+_PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
+_SESSION = (
+    "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
+    " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
+)
+_AFTER_MAILBOXES = MAILBOX.removesuffix("~") + "\x7f"
+"""The first name that sorts behind every mailbox."""
+
+
+class PageReads:
+    """The reads of pages; `Reads` of each kind of store has them."""
+
+    async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
+        """Run a statement that reads. Raises StoreError."""
+        raise NotImplementedError
+
+    async def prompts_page(self, after: tuple[int, str] | None, limit: int) -> list[PromptRow]:
+        """Open questions, oldest first, after one by when it was asked (ms) and its id."""
+        at, id = after or (0, "")
+        rows = await self._rows(
+            f"SELECT {PROMISE} FROM promises INDEXED BY promises_asked WHERE capability = 'input' AND state = 'pending'"
+            " AND created_at >= ? AND (created_at > ? OR id > ?) ORDER BY created_at, id LIMIT ?",
+            [at, at, id, limit],
+        )
+        return [prompt_row(row) for row in rows]
+
+    async def open_prompts(self) -> list[str]:
+        """The ids of all open questions, oldest first."""
+        rows = await self._rows(
+            "SELECT id FROM promises INDEXED BY promises_asked WHERE capability = 'input' AND state = 'pending'"
+            " ORDER BY created_at",
+            [],
+        )
+        return [row[0] for row in rows]
+
+    async def sessions_page(self, after: str, limit: int) -> list[SessionRow]:
+        """Sessions by name, after one of that name; mailboxes of actors are none."""
+        rows: list[Row] = []
+        if after < MAILBOX:
+            sql = f"{_SESSION} WHERE name > ? AND name < ? ORDER BY name LIMIT ?"
+            rows = await self._rows(sql, [after, MAILBOX, limit])
+        if len(rows) < limit:
+            start = max(after, _AFTER_MAILBOXES)
+            rows += await self._rows(f"{_SESSION} WHERE name > ? ORDER BY name LIMIT ?", [start, limit - len(rows)])
+        return [session_row(row) for row in rows]
+
+    async def session(self, name: str) -> SessionRow | None:
+        """One session."""
+        rows = await self._rows(f"{_SESSION} WHERE name = ?", [name])
+        return session_row(rows[0]) if rows else None
+
+    async def children_page(self, execution_id: str, after: str, limit: int) -> list[PromiseRow]:
+        """Everything under an execution, in order of id, after the promise of that id."""
+        own = f"exec:{execution_id}"
+        rows: list[Row] = []
+        for first, last in ((f"{own}.", f"{own}/"), (f"{own}:", f"{own};")):
+            if after < last and len(rows) < limit:
+                rows += await self._rows(
+                    f"SELECT {PROMISE} FROM promises WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                    [max(after, first), last, limit - len(rows)],
+                )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def retries_of(self, steps: Sequence[str]) -> list[PromiseRow]:
+        """The retries of these steps, by promise id."""
+        if not steps:
+            return []
+        rows = await self._rows(
+            f"SELECT {_PROMISE} FROM json_each(?) step CROSS JOIN promises p"
+            " ON p.id > step.value || ':retry:' AND p.id < step.value || ':retry;'",
+            [dump([*steps])],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def unfinished(self) -> dict[str, str]:
+        """The state of every execution that has not ended, by id."""
+        rows = await self._rows(
+            "SELECT id, listed FROM tasks INDEXED BY tasks_listed"
+            " WHERE listed IN ('pending', 'running', 'waiting', 'interrupted')",
+            [],
+        )
+        return {row[0].removeprefix("exec:"): row[1] for row in rows}
+
+    async def made_since(self, since: int) -> dict[str, int]:
+        """When each execution was made, by id, of those that were made since then (ms)."""
+        words = ", ".join(f"'{word}'" for word in WORDS)
+        rows = await self._rows(
+            f"SELECT id, created_at FROM tasks INDEXED BY tasks_listed WHERE listed IN ({words}) AND created_at >= ?",
+            [since],
+        )
+        return {row[0].removeprefix("exec:"): row[1] for row in rows}
+
+
+def session_row(row: Row) -> SessionRow:
+    """A session."""
+    return SessionRow(
+        name=row[0],
+        owner=row[1],
+        epoch=row[2],
+        options=msgspec.json.decode(row[3]) if row[3] else {},
+        worker_pid=row[4],
+        closed=bool(row[5]),
+        executions=row[6],
+        open_executions=row[7],
+        created_at=row[8],
+    )
+
+
+def prompt_row(row: Row) -> PromptRow:
+    """An open question."""
+    promise = promise_row(promise_record(row))
+    execution = promise.id.removeprefix("exec:").partition(":")[0]
+    return PromptRow(promise.id, execution, promise.param, promise.tags, promise.created_at, promise.timeout_at)

@@ -1,0 +1,92 @@
+"""Futures in this process that wait until a promise is settled, whatever kind of store it is in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from durable.store.operations.halted_waits import Halt
+from durable.store.rows import PromiseRow
+
+type Waiter = asyncio.Future[PromiseRow]
+
+
+class Waiters:
+    """Futures by the promise that each waits for. Used on the loop; `ids` and `halt_ids` from any thread."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, set[Waiter]] = {}
+        self._of_halts: dict[str, set[Waiter]] = {}
+        self._impatient: set[Waiter] = set()
+
+    def __contains__(self, promise_id: str) -> bool:
+        """Whether somebody waits for it."""
+        return promise_id in self._all
+
+    @property
+    def ids(self) -> list[str]:
+        """The promises that somebody waits for."""
+        return [*self._all]
+
+    @property
+    def halt_ids(self) -> list[str]:
+        """The promises of which somebody wants to hear as well that they are held up."""
+        return [*self._of_halts]
+
+    def hears_of_halts(self, promise_id: str) -> bool:
+        """Whether somebody who waits for it wants to know that it is held up."""
+        return promise_id in self._of_halts
+
+    @contextmanager
+    def entered(self, promise_id: str, *, halts: bool, patient: bool) -> Iterator[Waiter]:
+        """A future that is told of the promise while the block runs; `outage` tells it where it is not patient."""
+        future: Waiter = asyncio.get_running_loop().create_future()
+        registers = (self._all, self._of_halts) if halts else (self._all,)
+        for register in registers:
+            register.setdefault(promise_id, set()).add(future)
+        if not patient:
+            self._impatient.add(future)
+        try:
+            yield future
+        finally:
+            self._impatient.discard(future)
+            for register in registers:
+                register[promise_id].discard(future)
+                if not register[promise_id]:
+                    del register[promise_id]
+            if future.done() and not future.cancelled():
+                future.exception()  # the block may have ended for another reason at the same time
+
+    def settled(self, row: PromiseRow) -> None:
+        """Tell of a promise that is settled."""
+        for future in self._all.get(row.id, ()):
+            if not future.done():
+                future.set_result(row)
+
+    def halted(self, promise_id: str, halt: Halt) -> bool:
+        """Tell those who want to know that a promise is held up; whether there was one."""
+        return _fail(self._of_halts.get(promise_id, ()), halt.error)
+
+    def refused(self, promise_id: str, error: Callable[[], Exception]) -> None:
+        """Tell that a promise cannot be waited for."""
+        _fail(self._all.get(promise_id, ()), error)
+
+    def outage(self, error: Callable[[], Exception]) -> None:
+        """Tell those who must not wait for ever."""
+        _fail(self._impatient, error)
+
+    def close(self, error: Callable[[], Exception]) -> None:
+        """Tell everybody that nothing comes any more."""
+        for waiting in self._all.values():
+            _fail(waiting, error)
+
+
+def _fail(waiting: Iterable[Waiter], error: Callable[[], Exception]) -> bool:
+    """An error for each of its own: one that several raise would gather the traceback of all."""
+    told = False
+    for future in [*waiting]:
+        if not future.done():
+            future.set_exception(error())
+            told = True
+    return told

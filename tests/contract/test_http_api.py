@@ -1,0 +1,470 @@
+"""The HTTP API: what each route does, on a file and on a database; answers fit the document (specs/http-api.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+import durable
+from durable.http.access.roles import ROLES
+from durable.http.api.route_table import ROUTES
+
+from .api_server import ApiServer, api_server
+from .opened import root
+
+
+@durable.function(name="api-adds")
+async def adds(ctx: durable.Context, first: int, second: int = 1) -> int:
+    return await ctx.run(_sum, first, second)
+
+
+async def _sum(first: int, second: int) -> int:
+    return first + second
+
+
+@durable.function(name="api-fails")
+async def fails(ctx: durable.Context) -> None:
+    raise ValueError("no such luck")
+
+
+@durable.function(name="api-asks")
+async def asks(ctx: durable.Context) -> int:
+    return await ctx.ask("How many?", schema=int)
+
+
+@durable.function(name="api-signalled")
+async def signalled(ctx: durable.Context) -> Any:
+    return await ctx.signal("go", schema=int)
+
+
+@durable.function(name="api-promised")
+async def promised(ctx: durable.Context) -> Any:
+    return await ctx.promise(schema=int)
+
+
+@durable.actor(name="ApiCart")
+class Cart:
+    items: list[str] = []  # noqa: RUF012 - the state of an actor
+
+    async def add(self, ctx: durable.ActorContext, item: str) -> int:
+        self.items = [*self.items, item]
+        return len(self.items)
+
+    async def breaks(self, ctx: durable.ActorContext) -> None:
+        raise ValueError("broken")
+
+
+async def ended(server: ApiServer, execution: str) -> Any:
+    async with asyncio.timeout(60):
+        while True:
+            found = await server.get(f"/executions/{quote(execution)}/result?wait=20")
+            if found["ended"]:
+                return found
+
+
+async def asked(server: ApiServer, execution: str) -> str:
+    found = await server.get(f"/executions/{execution}/result?wait=30")
+    assert not found["ended"]
+    return str(found["waits_for"][0])
+
+
+async def test_an_execution_from_start_to_end(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        body = {"function": "api-adds", "args": [40], "kwargs": {"second": 2}, "tags": {"customer": "c7"}}
+        status, made = await server.call("POST", "/executions", body, idempotency_key="sum-1")
+        assert (status, made["id"], made["arguments"]) == (201, "sum-1", {"args": [40, 2], "kwargs": {}})
+        assert (await ended(server, "sum-1"))["value"] == 42
+        status, again = await server.call("POST", "/executions", {**body, "id": "sum-1"})
+        assert (status, again["state"], again["result"]) == (200, "completed", 42)
+        status, problem = await server.call("POST", "/executions", {**body, "args": [41], "id": "sum-1"})
+        assert (status, problem["code"]) == (409, "CONFLICT")
+        status, problem = await server.call("POST", "/executions", {**body, "id": "a"}, idempotency_key="b")
+        assert (status, problem["code"]) == (400, "BAD_ARGUMENTS")
+        status, problem = await server.call("POST", "/executions", {**body, "args": ["many"]})
+        assert (status, problem["code"]) == (400, "BAD_ARGUMENTS")
+        status, problem = await server.call("POST", "/executions", {"function": "nobody-has-it"})
+        assert (status, problem["code"]) == (404, "NOT_FOUND")
+        [step] = (await server.get("/executions/sum-1/steps"))["items"]
+        assert (step["kind"], step["state"], step["value"], step["parent"]) == ("step", "completed", 42, "sum-1")
+        assert [each["id"] for each in (await server.get("/executions?tag=customer%3Dc7"))["items"]] == ["sum-1"]
+        assert (await server.call("PATCH", "/executions/sum-1/tags", {"tags": {"customer": None, "b": "x"}}))[1] == {
+            "tags": {"b": "x"}
+        }
+        assert (await server.get("/executions?tag=customer%3Dc7"))["items"] == []
+        for filters, count in (("state=completed", 1), ("state=failed", 0), ("function=api-adds", 1), ("session=s", 0)):
+            assert len((await server.get(f"/executions?{filters}"))["items"]) == count, filters
+        assert (await server.get("/executions?until=2020-01-01T00:00:00Z"))["items"] == []
+        functions = await server.get("/functions")
+        assert "api-adds@1" in [each["id"] for each in functions["items"]]
+
+
+async def test_what_fails_is_told_and_retried(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-fails", "id": "f"})
+        found = await ended(server, "f")
+        assert (found["state"], found["error"]["exception_type"]) == ("failed", "ValueError")
+        assert "no such luck" in found["error"]["message"]
+        assert "raise ValueError" in (await server.get("/executions/f"))["traceback"]
+        assert (await server.post("/executions/f/retry", {"dry_run": True}))["kept"] == 0
+        made = await server.post("/executions/f/retry", {}, idempotency_key="f-2")
+        assert made["id"] == "f-2"
+        assert (await ended(server, "f-2"))["state"] == "failed"
+        assert (await server.call("POST", "/executions/f/retry", {"id": "f-2"}))[0] == 409
+        await server.post("/executions", {"function": "api-adds", "args": [1], "id": "sum"})
+        await ended(server, "sum")
+        assert (await server.call("POST", "/executions/sum/retry", {}))[0] == 409
+        assert (await server.post("/executions/sum/fork", {"step": 1, "id": "sum-2"}))["source"] == "sum"
+        assert (await ended(server, "sum-2"))["value"] == 2
+
+
+async def test_questions_and_who_answers_them(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-asks", "id": "q"})
+        prompt = await asked(server, "q")
+        place = f"/prompts/{quote(prompt)}"
+        listed = await server.get("/prompts")
+        assert [each["id"] for each in listed["items"]] == [prompt]
+        assert (await server.get("/prompts?execution=q"))["items"] == listed["items"]
+        assert (await server.get("/prompts?execution=other"))["items"] == []
+        assert (await server.get(place))["state"] == "open"
+        answerer = server.tokens["answer"]
+        status, problem = await server.call("POST", f"{place}/answer", {"value": "many"}, token=answerer)
+        assert (status, problem["code"]) == (422, "INVALID_ANSWER")
+        assert problem["errors"]
+        status, problem = await server.call("POST", f"{place}/answer", {"value": 7, "by": "bob"}, token=answerer)
+        assert status == 400
+        assert await server.post(f"{place}/answer", {"value": 7}, token=answerer) == {"settled": True}
+        assert (await ended(server, "q"))["value"] == 7
+        found = await server.get(place)
+        assert (found["state"], found["value"], found["by"]) == ("answered", 7, "holder-answer")
+        [given] = (await server.get(f"{place}/answers"))["items"]
+        assert (given["by"], given["value"], given["via"]) == ("holder-answer", 7, "http")
+        status, problem = await server.call("POST", f"{place}/answer", {"value": 8})
+        assert (status, problem["code"]) == (409, "CONFLICT")
+        assert "holder-answer" in problem["detail"]
+        assert (await server.call("GET", "/prompts/exec:q:input:9"))[0] == 404
+
+
+async def test_the_answer_to_a_secret_is_shown_to_nobody(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.post("/sessions", {"name": "desk"})
+        code = "import getpass\nlen(getpass.getpass('Password: '))"
+        cell = await server.post("/sessions/desk/executions", {"code": code})
+        prompt = await asked(server, cell["id"])
+        await server.post(f"/prompts/{quote(prompt)}/answer", {"value": "open sesame", "by": "ana"})
+        assert (await ended(server, cell["id"]))["value"]["value"] == 11
+        found = await server.get(f"/prompts/{quote(prompt)}")
+        assert (found["secret"], found["state"], found["value"], found["by"]) == (True, "answered", None, "ana")
+        assert "sesame" not in str(await server.get(f"/prompts/{quote(prompt)}/answers"))
+
+
+async def test_signals_promises_and_stopping(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-signalled", "id": "s"})
+        signal = "/executions/s/signals/go"
+        assert await server.post(signal, {"value": 3}, idempotency_key="k") == {"sent": True}
+        assert await server.post(signal, {"value": 3, "key": "k"}) == {"sent": False}
+        assert (await ended(server, "s"))["value"] == 3
+        assert (await server.call("POST", signal, {"value": 3}))[0] == 409
+        await server.post("/executions", {"function": "api-promised", "id": "p"})
+        for _ in range(600):
+            if steps := (await server.get("/executions/p/steps"))["items"]:
+                break
+            await asyncio.sleep(0.02)
+        promise = quote(f"exec:{steps[0]['id']}")
+        assert (await server.call("POST", f"/promises/{promise}/settle", {"value": "x"}))[0] == 422
+        assert (await server.call("POST", f"/promises/{promise}/settle", {"value": 1, "error": "x"}))[0] == 400
+        assert await server.post(f"/promises/{promise}/settle", {"value": 5}) == {"settled": True}
+        assert (await ended(server, "p"))["value"] == 5
+        assert (await server.get(f"/promises/{promise}"))["state"] == "resolved"
+        assert (await server.call("GET", "/promises/nothing"))[0] == 404
+        await server.post("/executions", {"function": "api-asks", "id": "w"})
+        await asked(server, "w")
+        assert await server.post("/executions/w/interrupt") == {"id": "w", "changed": True, "state": "interrupted"}
+        found = await server.get("/executions/w/result?wait=20")
+        assert "durable resume w" in found["halted"]
+        assert (await server.call("POST", "/executions/w/resume"))[1]["changed"]
+        cancelled = await server.post("/executions/w/cancel", {"reason": "enough"})
+        assert cancelled == {"id": "w", "changed": True, "state": "cancelled"}
+        assert "enough" in (await ended(server, "w"))["error"]["message"]
+        assert not (await server.post("/executions/w/cancel"))["changed"]
+
+
+async def test_a_session_its_cells_and_checkpoints(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        status, made = await server.call("POST", "/sessions", {"name": "desk", "limits": {"output": 100000}})
+        assert (status, made["state"], made["limits"]) == (201, "idle", {"output": 100000})
+        assert (await server.call("POST", "/sessions", {"name": "desk"}))[0] == 200
+        assert (await server.call("POST", "/sessions", {"name": "desk", "profile": "isolated"}))[0] == 409
+        cells = "/sessions/desk/executions"
+        body = {"code": "print('hello'); x = 41\nx + 1", "inputs": {"y": [1]}}
+        status, cell = await server.call("POST", cells, body, idempotency_key="first")
+        assert (status, cell["id"], cell["arguments"]["code"]) == (201, "desk@first", body["code"])
+        found = await ended(server, "desk@first")
+        assert (found["value"]["value"], found["value"]["repr"]) == (42, "42")
+        assert (await server.call("POST", cells, {**body, "id": "first"}))[0] == 200
+        assert (await server.call("POST", cells, {"code": "2", "id": "first"}))[0] == 409
+        assert (await server.call("POST", cells, {"code": "2", "id": "7"}))[0] == 400
+        page = await server.get("/executions/desk@first/output")
+        assert ("".join(piece["text"] for piece in page["pieces"]), page["ended"]) == ("hello\n", True)
+        variables = await server.get("/sessions/desk/variables")
+        assert {each["name"]: each["repr"] for each in variables["variables"]} == {"x": "41", "y": "[1]"}
+        assert (await server.call("PATCH", "/sessions/desk/variables", {"values": {"x": 2}}))[1] == {
+            "changed": {"x": 2}
+        }
+        assert (await server.call("PATCH", "/sessions/desk/variables", {"values": {"_": 2}}))[0] == 400
+        made = await server.post("/sessions/desk/checkpoints", {"label": "before"})
+        await ended(server, (await server.post(cells, {"code": "x = 3"}))["id"])
+        listed = await server.every("/sessions/desk/checkpoints", 1)
+        assert "before" in [each["label"] for each in listed]
+        contents = await server.get("/sessions/desk/checkpoints/before")
+        assert (contents["names"], contents["checkpoint"]["id"]) == (["x", "y"], made["checkpoint"])
+        changes = await server.get(f"/sessions/desk/diff?before=before&after={listed[-1]['id']}")
+        assert changes["items"] == [{"kind": "changed", "name": "x", "before": "2", "after": "3"}]
+        restored = await server.post("/sessions/desk/checkpoints/before/restore")
+        assert set(restored["restored"]) == {"x", "y"}
+        assert (await ended(server, (await server.post(cells, {"code": "x"}))["id"]))["value"]["value"] == 2
+        status, forked = await server.call("POST", "/sessions/desk/fork", {"name": "copy", "checkpoint": "before"})
+        assert (status, forked["name"]) == (201, "copy")
+        assert (await server.call("POST", "/sessions/desk/fork", {"name": "copy"}))[0] == 409
+        assert (await server.call("GET", "/sessions/desk/checkpoints/nothing"))[0] == 404
+        named = await server.call("PATCH", "/sessions/desk/checkpoints/before", {"label": "then"})
+        assert named[1]["label"] == "then"
+        assert "desk" in [each["session"] for each in (await server.get("/workers"))["items"]]
+        grant = {"grant": "fetch:api.example.com", "seconds": 60}
+        assert (await server.post("/sessions/desk/grant", grant))["state"] == "granted"
+        assert (await server.post("/sessions/desk/revoke", {"grant": "fetch"}))["state"] == "revoked"
+        assert [each["name"] for each in await server.every("/sessions", 1)] == ["copy", "desk"]
+        assert (await server.call("POST", "/sessions/desk/restart"))[0] == 200
+        assert (await ended(server, (await server.post(cells, {"code": "x"}))["id"]))["value"]["value"] == 2
+        assert (await server.call("DELETE", "/sessions/desk"))[0] == 204
+        assert (await server.call("GET", "/sessions/desk"))[0] == 404
+
+
+async def test_a_server_without_an_engine_records_and_says_what_it_cannot(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db", runs=False) as server:
+        await server.post("/sessions", {"name": "desk"})
+        cell = await server.post("/sessions/desk/executions", {"code": "1"})
+        assert (cell["state"], cell["stuck"]) == ("pending", True)
+        whole = {"function": "some.module::job@3", "args": [1]}
+        made = await server.post("/executions", whole, idempotency_key="later")
+        assert (made["state"], made["function"]) == ("pending", "some.module::job@3")
+        assert (await server.call("POST", "/executions", whole, idempotency_key="later"))[0] == 200
+        assert not (await server.get("/executions/later/result?wait=0.05"))["ended"]
+        status, problem = await server.call("POST", "/sessions/desk/checkpoints", {})
+        assert status == 409
+        assert "--engine" in problem["detail"]
+        assert (await server.get("/sessions/desk/variables"))["checkpoint"] is None
+
+
+async def test_an_engine_elsewhere_runs_what_the_server_records(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db", runs=False) as server:
+        from .opened import place_of
+
+        async with durable.open(place_of(tmp_path / "s.db")):
+            await server.post("/executions", {"function": "api-adds", "args": [1], "id": "x"})
+            assert (await ended(server, "x"))["value"] == 2
+
+
+async def test_schedules_and_actors(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        body = {"id": "nightly", "cron": "@daily", "function": "api-adds", "args": [1]}
+        assert (await server.call("POST", "/schedules", body))[0] == 201
+        assert (await server.call("POST", "/schedules", body))[0] == 200
+        assert (await server.call("POST", "/schedules", {**body, "cron": "@hourly"}))[0] == 409
+        assert (await server.call("POST", "/schedules", {**body, "id": "x", "cron": "every day"}))[0] == 400
+        await server.post("/schedules", {**body, "id": "weekly", "cron": "@weekly"})
+        assert [each["id"] for each in await server.every("/schedules", 1)] == ["nightly", "weekly"]
+        assert (await server.get("/schedules/nightly"))["name"] == "api-adds"
+        assert (await server.call("DELETE", "/schedules/nightly"))[0] == 204
+        assert (await server.call("DELETE", "/schedules/nightly"))[0] == 404
+        messages = "/actors/ApiCart/ana/messages"
+        sent = await server.post(messages, {"method": "add", "args": ["book"]}, idempotency_key="m1")
+        again = await server.post(messages, {"method": "add", "args": ["book"], "id": "m1"})
+        assert again == sent
+        assert (await ended(server, sent["id"]))["value"] == 1
+        assert (await server.call("POST", messages, {"method": "add", "args": ["pen"], "id": "m1"}))[0] == 409
+        found = await server.get("/actors/ApiCart/ana")
+        assert (found["status"], found["state"]) == ("running", {"items": ["book"]})
+        assert [each["key"] for each in (await server.get("/actors?kind=ApiCart"))["items"]] == ["ana"]
+        assert (await server.post("/actors/ApiCart/ana/stop", {"note": "inventory"}))["status"] == "stopped"
+        assert (await server.call("POST", messages, {"method": "add", "args": ["pen"]}))[0] == 409
+        letters = await server.get("/dead-letters?kind=ApiCart&key=ana")
+        assert [each["method"] for each in letters["items"]] == ["add"]
+        assert (await server.post("/actors/ApiCart/ana/restart"))["status"] == "running"
+        assert (await server.call("GET", "/actors/ApiCart/bob"))[0] == 404
+
+
+async def test_queues(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        body = {"function": "api-adds", "args": [1], "queue": "mail", "key": "ana"}
+        assert (await server.call("POST", "/executions", body))[0] == 404
+        status, made = await server.call("PATCH", "/queues/mail", {"concurrency": 1, "rate": [100, 60]})
+        assert (status, made["concurrency"], made["rate"]) == (200, 1, [100, 60])
+        assert (await server.call("PATCH", "/queues/mail", {"rate": None}))[1]["concurrency"] == 1
+        assert (await server.post("/queues/mail/pause"))["state"] == "paused"
+        for n in range(2):
+            assert (await server.call("POST", "/executions", {**body, "id": f"q{n}", "dedupe": f"d{n}"}))[0] == 201
+        assert (await server.post("/executions", {**body, "id": "q9", "dedupe": "d1"}))["id"] == "q1"
+        [queue] = (await server.get("/queues"))["items"]
+        assert (queue["name"], queue["waiting"], queue["running"]) == ("mail", 2, 0)
+        assert (await server.get("/queues/mail/keys"))["items"] == [{"key": "ana", "waiting": 2, "running": 0}]
+        assert (await server.post("/queues/mail/resume"))["state"] == "open"
+        assert [(await ended(server, f"q{n}"))["value"] for n in range(2)] == [2, 2]
+        assert (await server.post("/queues/mail/drain"))["state"] == "draining"
+        assert (await server.call("POST", "/executions", body))[0] == 409
+        assert (await server.call("POST", "/executions", {**body, "queue": None}))[0] == 400
+        assert (await server.call("GET", "/queues/nothing"))[0] == 404
+
+
+async def test_lists_go_on_where_the_page_before_ended(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db", runs=False) as server:
+        made = [f"e{n}" for n in range(7)]
+        for name in made:
+            await server.store.request("promise.create", root(name))
+        assert [each["id"] for each in await server.every("/executions", 2)] == made[::-1]
+        assert [each["id"] for each in await server.every("/executions?state=pending", 3)] == made[::-1]
+        assert [each["id"] for each in await server.every("/promises", 3)] == [f"exec:{name}" for name in made]
+        page = await server.get("/executions?limit=2")
+        cursor = page["next"]
+        await server.store.request("promise.create", root("e9"))
+        following = await server.get(f"/executions?limit=2&cursor={cursor}")
+        assert [each["id"] for each in following["items"]] == ["e4", "e3"], "what is made meanwhile moves nothing"
+        for wrong in (f"limit=2&state=pending&cursor={cursor}", f"cursor={cursor}x", "cursor=%00", "cursor=WyJhIl0"):
+            status, problem = await server.call("GET", f"/executions?{wrong}")
+            assert (status, problem["code"]) == (400, "BAD_ARGUMENTS"), wrong
+        assert (await server.call("GET", f"/promises?cursor={cursor}"))[0] == 400
+
+
+WRONG = {
+    "/executions?limit=0": 400,
+    "/executions?limit=1001": 400,
+    "/executions?limit=x": 400,
+    "/executions?state=dead": 400,
+    "/executions?unknown=1": 400,
+    "/executions?limit=1&limit=2": 400,
+    "/executions?since=yesterday": 400,
+    "/executions?since=2026-01-01T00:00:00": 400,
+    "/executions?tag=x": 400,
+    "/executions/no%20such": 400,
+    "/executions/a%00b": 400,
+    "/executions/gone": 404,
+    "/executions/gone/steps": 404,
+    "/executions/gone/result?wait=51": 400,
+    "/prompts/gone": 404,
+    "/sessions/gone": 404,
+    "/sessions/gone/checkpoints": 404,
+    "/sessions/actor~A~b": 404,
+    "/actors/A/b": 404,
+    "/actors/%2A/b": 400,
+    "/schedules/gone": 404,
+    "/nothing": 404,
+}
+
+
+@pytest.mark.file_only("reads bad input, before any store")
+async def test_bad_requests_are_problems(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db", runs=False) as server:
+        for path, wanted in WRONG.items():
+            status, problem = await server.call("GET", path)
+            assert status == wanted, (path, problem)
+            assert problem["status"] == status
+            assert problem["type"].startswith("urn:durable-exec:error:")
+        bodies: list[Any] = [{}, {"function": ""}, {"function": "f", "more": 1}, {"function": "f", "id": "a b"}, [], 1]
+        for body in bodies:
+            assert (await server.call("POST", "/executions", body))[0] == 400, body
+        headers = {"authorization": f"Bearer {server.tokens['admin']}"}
+        url = f"{server.url}/api/v1/executions"
+        for data, kind, wanted in (
+            (b"{", "application/json", 400),
+            (b"\xff", "application/json", 400),
+            (b'{"function": "\\ud800"}', "application/json", 400),
+            (b"[" * 100_000, "application/json", 400),
+            (b"{}", "text/plain", 415),
+            (b"function=f", "application/x-www-form-urlencoded", 415),
+        ):
+            async with server.http.post(url, data=data, headers={**headers, "content-type": kind}) as response:
+                assert response.status == wanted, data[:20]
+                assert response.content_type == "application/problem+json"
+        async with server.http.put(url, headers=headers) as response:
+            assert (response.status, response.headers["allow"]) == (405, "GET, POST, HEAD")
+        async with server.http.head(url, headers=headers) as response:
+            assert (response.status, await response.read()) == (200, b"")
+
+
+def _concrete(path: str) -> str:
+    return path.replace("{id}", "some").replace("{name}", "some").replace("{", "").replace("}", "")
+
+
+@pytest.mark.file_only("roles are of tokens, not of stores")
+async def test_every_route_by_every_role(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db", runs=False) as server:
+        server.site.stream_s = 0.01
+        for route in ROUTES:
+            path = _concrete(route.path)
+            for role in ROLES:
+                body: Any = None if route.body is None else {}
+                status, found = await server.call(route.method, path, body, token=server.tokens[role])
+                may = route.role is None or ROLES.index(role) >= ROLES.index(route.role)
+                assert (status == 403) is not may, (route.path, role, status, found)
+                if not may:
+                    assert route.role in found["detail"]
+            if route.role is None:
+                assert (await server.call(route.method, path, authorization="none"))[0] == 200
+                continue
+            for wrong in ("Bearer wrong-token-of-nobody", "none", f"Basic {server.tokens['admin']}"):
+                status, found = await server.call(route.method, path, authorization=wrong)
+                assert (status, found["code"]) == (401, "DENIED"), route.path
+        status, found = await server.call("POST", "/executions/x/cancel", {}, token=server.tokens["read"])
+        audit = await server.get("/audit?who=token:holder-read&limit=1")
+        [entry] = audit["items"]
+        assert (entry["what"], entry["resource"], entry["verdict"]) == ("cancel_execution", "x", "denied")
+        assert (await server.get("/audit", token=server.tokens["operate"]))["items"] == []
+
+
+@pytest.mark.file_only("reads headers, before any store")
+async def test_other_names_and_other_sites_are_refused(tmp_path: Path) -> None:
+    from durable.http.access.host_check import HostCheck
+
+    check = HostCheck(["durable.example.org"], ["https://app.example.org"])
+    async with api_server(tmp_path / "s.db", runs=False, host_check=check) as server:
+        for host, wanted in (("evil.example", 421), ("durable.example.org", 200), ("127.0.0.1:1", 200)):
+            assert (await server.call("GET", "/token", host=host))[0] == wanted, host
+        for origin, wanted in (
+            ("https://evil.example", 403),
+            ("null", 403),
+            ("https://app.example.org", 200),
+            (server.url, 200),
+        ):
+            status, found = await server.call("GET", "/token", origin=origin)
+            assert status == wanted, (origin, found)
+        preflight = {"origin": "https://app.example.org", "access-control-request-method": "POST"}
+        async with server.http.options(f"{server.url}/api/v1/executions", headers=preflight) as response:
+            assert response.headers["access-control-allow-origin"] == "https://app.example.org"
+        preflight["origin"] = "https://evil.example"
+        async with server.http.options(f"{server.url}/api/v1/executions", headers=preflight) as response:
+            assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.file_only("the document is of the routes")
+async def test_the_document_is_served_to_everybody_and_whole(tmp_path: Path) -> None:
+    async with (
+        api_server(tmp_path / "s.db", runs=False) as server,
+        server.http.get(f"{server.url}/api/v1/openapi.json") as response,
+    ):
+        found = await response.json()
+    assert found["openapi"] == "3.1.0"
+    operations = [each["operationId"] for path in found["paths"].values() for each in path.values()]
+    assert len(set(operations)) == len(operations) == len(ROUTES)
+    assert all(each["summary"] for path in found["paths"].values() for each in path.values())
+    assert found["servers"] == [{"url": "/api/v1"}]

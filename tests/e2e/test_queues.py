@@ -1,0 +1,154 @@
+"""Queues with real engines, wherever the store is: limits, turns, delays, calls that are one (specs/queues.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import durable
+
+from .cli_process import Terminal
+
+open_now: dict[str, int] = {}
+most: dict[str, int] = {}
+order: list[str] = []
+
+
+async def hold(queue: str, name: str) -> str:
+    open_now[queue] = open_now.get(queue, 0) + 1
+    most[queue] = max(most.get(queue, 0), open_now[queue])
+    order.append(name)
+    await asyncio.sleep(0.01)
+    open_now[queue] -= 1
+    return name
+
+
+@durable.function
+async def job(ctx: durable.Context, queue: str, name: str) -> str:
+    return await ctx.run(hold, queue, name)
+
+
+@durable.function
+async def says(ctx: durable.Context, text: str) -> str:
+    return text
+
+
+@durable.function
+async def waits(ctx: durable.Context) -> str:
+    return str(await ctx.signal("go"))
+
+
+async def test_limits_and_turns_hold_in_a_real_engine(place: str) -> None:
+    order.clear()
+    queue = durable.Queue("mail", concurrency=2, per_key=2)
+    async with durable.open(place) as engine:
+        await engine.queues.declare(queue)
+        await engine.queues.pause(queue)
+        names = [(f"a{n}", "a") for n in range(6)] + [(f"b{n}", "b") for n in range(2)]
+        executions = [await engine.enqueue(queue, job, "mail", name, key=key) for name, key in names]
+        assert [await execution.state() for execution in executions] == ["pending"] * 8
+        found = await engine.queues.get("mail")
+        assert (found.state, found.waiting, found.running) == ("paused", 8, 0)
+        assert found.oldest_at is not None
+        assert [(row.key, row.waiting) for row in await engine.queues.keys("mail")] == [("a", 6), ("b", 2)]
+        await engine.queues.resume(queue)
+        assert [await execution.result() for execution in executions] == [name for name, _ in names]
+        assert most["mail"] <= 2
+        assert set(order[:2]) == {"a0", "b0"}, "the keys take turns"
+        assert await engine.queues.drain(queue, 10)
+        with pytest.raises(durable.Conflict, match="drained"):
+            await engine.enqueue("mail", job, "mail", "late")
+        assert await engine.queues.keys("mail") == []
+
+
+async def test_what_is_put_off_and_what_is_one_call(place: str) -> None:
+    queue = durable.Queue("calls")
+    async with durable.open(place) as engine:
+        first = await engine.enqueue(queue, waits, dedupe="one")
+        second = await engine.enqueue(queue, waits, dedupe="one")
+        assert first.id == second.id
+        await engine.signal(first.id, "go", "done")
+        assert await second.result() == "done"
+        assert (await engine.enqueue(queue, waits, dedupe="one", id="third")).id == "third"
+        typed = [await engine.enqueue(queue, says, text, dedupe="text", debounce=0.2) for text in ("a", "ab", "abc")]
+        assert len({execution.id for execution in typed}) == 1
+        assert await typed[0].result() == "abc"
+        later = await engine.enqueue(queue, says, "later", delay=0.1)
+        assert (await engine.queues.get("calls")).delayed == 1
+        assert await later.result() == "later"
+
+
+async def test_one_that_waits_can_be_cancelled_or_attached_to(place: str) -> None:
+    async with durable.open(place) as engine:
+        await engine.queues.set("one", concurrency=1)
+        first = await engine.enqueue("one", waits, id="first")
+        second = await engine.enqueue("one", says, "x", id="second")
+        assert (await engine.start(says, "x", id="second")).id == "second", "it waits on all the same"
+        assert await second.state() == "pending"
+        with pytest.raises(durable.Conflict, match="exists as"):
+            await engine.enqueue("one", says, "y", id="second")
+        assert await engine.cancel("second")
+        third = await engine.enqueue("one", says, "z")
+        await engine.queues.set("one", concurrency=None)
+        assert await third.result() == "z", "a limit that is lifted lets it begin"
+        await engine.signal(first.id, "go")
+        await first.result()
+        assert (await engine.queues.get("one")).running == 0
+
+
+async def test_what_makes_no_sense_is_refused_with_what_to_do() -> None:
+    for wrong in ({"concurrency": 0}, {"rate": (1,)}, {"rate": (0, 60)}, {"per_key": "2"}):
+        with pytest.raises(durable.BadArguments):
+            durable.Queue("mail", **wrong)
+    with pytest.raises(durable.BadArguments, match="queue name"):
+        durable.Queue("a b")
+    async with durable.open(":memory:") as engine:
+        with pytest.raises(durable.NotFound, match=r"durable\.Queue"):
+            await engine.enqueue("nowhere", says, "x")
+        for options in ({"priority": 10**6}, {"key": 3}, {"debounce": 1}, {"delay": -1}):
+            with pytest.raises(durable.BadArguments):
+                await engine.enqueue(durable.Queue("mail"), says, "x", **options)  # type: ignore[arg-type]
+
+
+JOBS = """
+import durable
+
+@durable.function(name="noted")
+async def noted(ctx: durable.Context, text: str) -> str:
+    return text
+"""
+
+
+@durable.function(name="noted")
+async def noted(ctx: durable.Context, text: str) -> str:
+    raise AssertionError("it runs in the worker")
+
+
+async def test_queues_from_the_shell_and_a_worker_of_some(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.write("jobs.py", JOBS)
+    terminal.durable("queue", "list").failed(1, "there is no store")
+    terminal.durable("queue", "set", "mail", "--concurrency", "x").failed(2, "whole number from 1")
+    made = terminal.durable("queue", "set", "mail", "--concurrency", "3", "--rate", "100/60", "--json").data
+    assert (made["state"], made["concurrency"], made["rate"]) == ("open", 3, [100, 60.0])
+    assert terminal.durable("queue", "set", "mail", "--rate", "none", "--json").data["rate"] is None
+    terminal.durable("queue", "pause", "other").failed(3, "other")
+    async with durable.open(tmp_path / ".durable" / "state.db", serve=False) as client:
+        await client.queues.set("other")
+        ours = await client.enqueue("mail", noted, "ours", key="k")
+        theirs = await client.enqueue("other", noted, "theirs")
+        assert terminal.durable("queue", "show", "mail", "--json").data["keys"] == [
+            {"key": "k", "waiting": 1, "running": 0}
+        ]
+        with terminal.running("worker", "jobs.py", "--queues", "mail") as worker:
+            assert await ours.result() == "ours"
+            shown = {row["name"]: row for row in terminal.durable("queue", "list", "--json").data}
+            assert (shown["mail"]["started"], shown["other"]["waiting"]) == (1, 1)
+            assert await theirs.state() == "pending"
+            worker.terminate()
+            assert worker.wait(60) == 0
+        assert terminal.durable("queue", "drain", "other", "--timeout", "0").code == 5
+        assert terminal.durable("queue", "drain", "mail", "--json").data["state"] == "draining"
+        await client.cancel(theirs.id)

@@ -1,0 +1,84 @@
+"""pytest's plugin in runs of its own (specs/testing.md)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import durable
+from durable import testing
+
+JOBS = """
+import durable
+
+@durable.function
+async def job(ctx):
+    await ctx.sleep(86400)
+    return await ctx.run(len, [1])
+"""
+
+TESTS = """
+import pytest
+from jobs_of_plugin import job
+
+async def test_fixture(durable_engine):
+    assert await (await durable_engine.start(job)).result() == 1
+    assert durable_engine.time.elapsed.days == 1
+
+@pytest.mark.durable(signals={"go": 5})
+async def test_marker(durable_engine):
+    assert durable_engine.script.signals == {"go": 5}
+"""
+
+
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=115, check=False)
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
+    (tmp_path / "jobs_of_plugin.py").write_text(JOBS)
+    (tmp_path / "test_jobs.py").write_text(TESTS)
+    from durable.cli.load_target import load
+
+    async with testing.open() as engine:
+        await (await engine.start(load(str(tmp_path / "jobs_of_plugin.py")).job, id="j")).result()
+        await testing.record(engine, "j", tmp_path / "j.history.json")
+    return tmp_path
+
+
+def test_the_fixture_the_marker_and_histories_work(folder: Path) -> None:
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+    (folder / "jobs_of_plugin.py").write_text(JOBS.replace("86400", "3600"))
+    done = run(folder, "j.history.json")
+    assert done.returncode == 1
+    assert "NonDeterminism" in done.stdout
+    assert "j.1" in done.stdout
+
+
+def test_the_plugin_imports_nothing_of_the_engine_before_it_is_used() -> None:
+    code = "import sys, pytest, durable.testing.pytest_plugin, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    ours = {name for name in loaded if name.split(".")[0] in ("durable", "bridge", "capabilities", "checkpoint")}
+    assert ours == {"durable", "durable.testing", "durable.testing.pytest_plugin"}
+    assert not loaded & {"asyncio", "sqlite3", "pydantic", "resonate", "aiosqlite"} - {"asyncio"}
+
+
+def test_public_names_are_there() -> None:
+    for name in testing.__all__:
+        assert getattr(testing, name) is not None
+    assert dir(testing)
+    with pytest.raises(AttributeError):
+        testing.nothing
+    assert issubclass(testing.Stuck, durable.DurableError)

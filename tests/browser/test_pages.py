@@ -27,6 +27,7 @@ PAGES = (
     "/ui/sessions/show",
     "/ui/schedules",
     "/ui/actors",
+    "/ui/queues",
     "/ui/workers",
     "/ui/audit",
     "/ui/store",

@@ -155,6 +155,7 @@ if TYPE_CHECKING:
         Engine as Engine,
         open as open,
     )
+    from durable.engine.schedule_operations import Schedule as Schedule, next_times as next_times
     from durable.executions.handle import Execution as Execution
     from durable.executions.stream_reader import StreamItem as StreamItem
     from durable.functions.child_methods import ChildExecution as ChildExecution
@@ -163,6 +164,7 @@ if TYPE_CHECKING:
         Function as Function,
         Retry as Retry,
         function as function,
+        register as register,
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
@@ -328,13 +330,14 @@ _HOME = {
     "durable.client.api_client": ("Client",),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.engine.engine": ("Engine", "open"),
+    "durable.engine.schedule_operations": ("Schedule", "next_times"),
     "durable.executions.handle": ("Execution",),
     "durable.executions.stream_reader": ("StreamItem",),
     "durable.core.events": ("Event", "Logged", "log_event"),
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
-    "durable.functions.definition": ("Function", "Retry", "function"),
+    "durable.functions.definition": ("Function", "Retry", "function", "register"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.replay.replay_check": ("ReplayCheck",),

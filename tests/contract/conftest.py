@@ -16,6 +16,7 @@ BOTH = {
     "test_store_actors",
     "test_store_keep",
     "test_store_leases",
+    "test_store_overlaps",
     "test_store_processes",
     "test_store_queues",
     "test_store_schedules",
@@ -25,6 +26,7 @@ BOTH = {
     "test_store_signals",
     "test_store_streams",
     "test_store_tasks",
+    "test_store_values",
 }
 
 

@@ -172,7 +172,7 @@ class Client:
     async def retry(self, id: str, *, new_id: str | None = None) -> api_models.ForkedExecution:
         """Begin again what failed, from the step that failed. Conflict where it has not ended so."""
         path = f"/executions/{_part(id)}/retry"
-        return await self._ask("POST", path, api_models.ForkedExecution, {"id": new_id}, again=new_id is not None)
+        return await self._ask("POST", path, api_models.ForkedExecution, {"id": new_id})
 
     async def signal(self, id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
         """Send an execution a signal; False where it was sent under its key before. NotFound, InvalidAnswer."""

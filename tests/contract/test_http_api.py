@@ -432,6 +432,37 @@ async def test_every_route_by_every_role(tmp_path: Path) -> None:
         assert (await server.get("/audit", token=server.tokens["operate"]))["items"] == []
 
 
+async def test_the_same_request_many_times_at_once_makes_one_thing(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/sessions", {"name": "desk"})
+        start = {"function": "api-adds", "args": [1]}
+        cell = {"code": "n = 1"}
+        signalled_once = {"value": 3}
+        await server.post("/executions", {"function": "api-signalled", "id": "s"})
+        message = {"method": "add", "args": ["book"]}
+        schedule = {"id": "nightly", "cron": "@daily", "function": "api-adds", "args": [1]}
+        for path, body, key in (
+            ("/executions", start, "once"),
+            ("/sessions/desk/executions", cell, "once"),
+            ("/executions/s/signals/go", signalled_once, "once"),
+            ("/actors/ApiCart/ana/messages", message, "once"),
+            ("/schedules", schedule, "nightly"),
+            ("/sessions", {"name": "other"}, "other"),
+        ):
+            calls = [server.call("POST", path, body, idempotency_key=key) for _ in range(8)]
+            answers = await asyncio.gather(*calls)
+            assert {status for status, _ in answers} <= {200, 201, 202}, (path, answers)
+        listed = [each["id"] for each in (await server.get("/executions?function=api-adds"))["items"]]
+        assert listed == ["once"]
+        assert [each["id"] for each in (await server.get("/executions?session=desk"))["items"]] == ["desk@once"]
+        assert (await ended(server, "s"))["value"] == 3
+        async with server.http.head(
+            f"{server.url}/api/v1/events", headers={"authorization": f"Bearer {server.tokens['read']}"}
+        ) as response:
+            assert (response.status, response.headers["allow"]) == (405, "GET")
+
+
 @pytest.mark.file_only("reads headers, before any store")
 async def test_other_names_and_other_sites_are_refused(tmp_path: Path) -> None:
     from durable.http.access.host_check import HostCheck

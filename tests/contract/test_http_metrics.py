@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,20 @@ def test_functions_without_end_are_counted_as_other() -> None:
     assert counted["other", "completed"] == 2 * sum(range(1, 51))
     assert counted["app.py::f60", "completed"] == 120
     assert sum(counted.values()) == sum(count for _, _, count in functions)
+
+
+@pytest.mark.parametrize("page", ["grafana-dashboard.json", "telemetry.md"])
+async def test_alerts_and_panels_are_about_metrics_that_are_there(tmp_path: Path, page: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / page).read_text()
+    named = set(re.findall(r"\bdurable_[a-z_]+", text))
+    if page.endswith(".json"):
+        panels = json.loads(text)["panels"]
+        assert all(target["expr"] for panel in panels for target in panel["targets"])
+        assert len({panel["title"] for panel in panels}) == len(panels) == len({panel["id"] for panel in panels})
+    async with served(tmp_path / "s.db") as server:
+        await server.store.request("promise.create", root("exec:a"))
+        server.site.observe(BackgroundFailed("sweeping", "no space"))
+        await scraped(server)
+        found = await scraped(server)
+    assert len(named) > 5
+    assert named <= found.keys()

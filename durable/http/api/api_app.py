@@ -74,8 +74,11 @@ class _Endpoint:
     async def _answer(self, request: Request) -> Response | EventStream:
         method = "GET" if request.method == "HEAD" else request.method
         route = self._routes.get(method)
+        if route is not None and route.stream and request.method == "HEAD":
+            route = None  # nobody would read it, and it would go on
         if route is None:
-            allowed = ", ".join([*self._routes, *(["HEAD"] if "GET" in self._routes else [])])
+            heads = [] if "GET" not in self._routes or self._routes["GET"].stream else ["HEAD"]
+            allowed = ", ".join([*self._routes, *heads])
             text = f"{request.method} is none of {allowed}"
             return problem(405, "METHOD_NOT_ALLOWED", text, headers={"allow": allowed})
         try:

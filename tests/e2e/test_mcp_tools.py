@@ -335,7 +335,7 @@ async def test_what_is_wrong_with_a_call_is_a_typed_error(engine: durable.Engine
         status = await client.call_tool("engine_status", {})
         assert status.structured_content is not None
         use = {each["tool"]: each for each in status.structured_content["tools"]}
-        assert use["run_code"]["errors"] == 10
+        assert use["run_code"]["errors"] == 9
 
 
 async def test_resources_show_executions_and_variables(engine: durable.Engine, mode: str) -> None:

@@ -19,6 +19,10 @@ import durable
 async def job(ctx):
     await ctx.sleep(86400)
     return await ctx.run(len, [1])
+
+@durable.function
+async def changed(ctx):
+    await ctx.sleep(7)
 """
 
 TESTS = """
@@ -36,7 +40,8 @@ async def test_marker(durable_engine):
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--strict-markers", *options]
+    others = [f"-pno:{each}" for each in ("cacheprovider", "hypothesispytest", "xdist", "timeout", "anyio")]
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", *others, *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=115, check=False)
 
 
@@ -49,21 +54,21 @@ async def folder(tmp_path: Path) -> Path:
     (tmp_path / "test_jobs.py").write_text(TESTS)
     from durable.cli.load_target import load
 
+    jobs = load(str(tmp_path / "jobs_of_plugin.py"))
     async with testing.open() as engine:
-        await (await engine.start(load(str(tmp_path / "jobs_of_plugin.py")).job, id="j")).result()
-        await testing.record(engine, "j", tmp_path / "j.history.json")
+        for function in (jobs.job, jobs.changed):
+            await (await engine.start(function, id=function.name)).result()
+            await testing.record(engine, function.name, tmp_path / f"{function.name}.history.json")
+    (tmp_path / "jobs_of_plugin.py").write_text(JOBS.replace("sleep(7)", "sleep(8)"))
     return tmp_path
 
 
 def test_the_fixture_the_marker_and_histories_work(folder: Path) -> None:
     done = run(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
-    (folder / "jobs_of_plugin.py").write_text(JOBS.replace("86400", "3600"))
-    done = run(folder, "j.history.json")
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed, 3 passed" in done.stdout, done.stdout
     assert "NonDeterminism" in done.stdout
-    assert "j.1" in done.stdout
+    assert "changed.1" in done.stdout
 
 
 def test_the_plugin_imports_nothing_of_the_engine_before_it_is_used() -> None:

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
         DeadLetter as DeadLetter,
     )
     from durable.actors.supervise import Supervise as Supervise
+    from durable.client.api_client import Client as Client
     from durable.core.answer_types import (
         Decision as Decision,
         Given as Given,
@@ -156,6 +157,7 @@ if TYPE_CHECKING:
         Engine as Engine,
         open as open,
     )
+    from durable.engine.schedule_operations import Schedule as Schedule, next_times as next_times
     from durable.engine.execution_document import ExecutionDocument as ExecutionDocument
     from durable.executions.handle import Execution as Execution
     from durable.executions.stream_reader import StreamItem as StreamItem
@@ -165,6 +167,7 @@ if TYPE_CHECKING:
         Function as Function,
         Retry as Retry,
         function as function,
+        register as register,
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
@@ -328,9 +331,11 @@ _HOME = {
         "Waiting",
         "WorkerDied",
     ),
+    "durable.client.api_client": ("Client",),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
     "durable.core.sealing": ("ValueCodec",),
     "durable.engine.engine": ("Engine", "open"),
+    "durable.engine.schedule_operations": ("Schedule", "next_times"),
     "durable.engine.execution_document": ("ExecutionDocument",),
     "durable.executions.handle": ("Execution",),
     "durable.executions.stream_reader": ("StreamItem",),
@@ -338,7 +343,7 @@ _HOME = {
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
-    "durable.functions.definition": ("Function", "Retry", "function"),
+    "durable.functions.definition": ("Function", "Retry", "function", "register"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.replay.replay_check": ("ReplayCheck",),

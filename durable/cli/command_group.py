@@ -38,6 +38,7 @@ COMMANDS = {
     "answer": "Answer a question.",
     "signal": "Send a value to an execution.",
     "resume": "Go on with what was interrupted or left.",
+    "tag": "Give executions tags that they are found by.",
     "retry": "Begin again what failed, from the step that failed.",
     "replay": "Whether executions go on with today's code: check, upgrade.",
     "interrupt": "Stop an execution so that it can go on later.",

@@ -61,6 +61,18 @@ class ReadsFace(Protocol):
         before: str | None = None,
     ) -> list[ExecutionRow]: ...
 
+    async def count_executions(
+        self,
+        *,
+        session: str | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[str, int]: ...
+
+    async def signal_waits(self, *, executions: list[str]) -> list[tuple[str, str]]: ...
+
     async def get_execution(self, execution_id: str) -> ExecutionRow | None: ...
 
     async def get_promise(self, promise_id: str) -> PromiseRow | None: ...

@@ -76,6 +76,25 @@ class RemoteReads:
         found: list[ExecutionRow] = await self._read("list_executions", asked)
         return found
 
+    async def count_executions(
+        self,
+        *,
+        session: str | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[str, int]:
+        """How many executions there are in each state, at most COUNTED_ROWS_MAX of each."""
+        asked = reads.CountExecutions(session=session, function=function, tag=tag, since=since, until=until)
+        found: dict[str, int] = await self._read("count_executions", asked)
+        return found
+
+    async def signal_waits(self, *, executions: list[str]) -> list[tuple[str, str]]:
+        """The signals that these executions wait for: execution and name."""
+        found: list[tuple[str, str]] = await self._read("signal_waits", reads.SignalWaits(executions=executions))
+        return found
+
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
         found: ExecutionRow | None = await self._read("get_execution", reads.ExecutionId(execution_id=execution_id))

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from durable.core.errors import BadArguments, KeyUnavailable
-from durable.core.extras import install_command
 from durable.core.limits import COMPRESS_BYTES_MIN, VALUE_BYTES_MAX
 
 MAGIC = b"\x00DX\x01"
@@ -159,6 +158,8 @@ def _require_library() -> None:
     from importlib.util import find_spec
 
     if find_spec("cryptography") is None:
+        from durable.core.extras import install_command  # reads the installation, which nobody else needs
+
         raise BadArguments(f"encryption needs cryptography; {install_command('encryption')}")
 
 

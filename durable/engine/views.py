@@ -118,8 +118,10 @@ def execution_view(
     worker_stuck: str | None = None,
     retry: RetryView | None = None,
     needed: Mapping[str, str] = MappingProxyType({}),
+    signals: Sequence[str] = (),
 ) -> ExecutionView:
-    """One execution as it stands; `waits_for` are the open prompts under it, `needed` its session's capabilities."""
+    """One execution as it stands; `waits_for` are the open prompts under it, `signals` the names of those that it
+    waits for, `needed` its session's capabilities."""
     can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
     unknown = served.unknown(needed) if can_go_on else []
     unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
@@ -151,6 +153,7 @@ def execution_view(
         worker_stuck=worker_stuck,
         unknown_capabilities=unknown,
         tags=tags_of(row.tags),
+        signals=list(signals),
     )
 
 
@@ -318,6 +321,11 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
         created_at=_moment(record["createdAt"]),
         next_run_at=_moment(record["nextRunAt"]),
         last_run_at=None if last is None else _moment(last),
+        overlap=record.get("overlap", "allow"),
+        jitter=record.get("jitterMs", 0) / 1000,
+        paused=record.get("paused", False),
+        skipped=record.get("skipped", 0),
+        last_execution=(record.get("lastPromise") or "").removeprefix(ids.PREFIX) or None,
     )
 
 
@@ -344,8 +352,7 @@ async def detail_view(
         tried = sorted(retries.get(child.id, ()), key=lambda retry: retry.number)
         steps.append(step_view(child, task, tried, awaited=child.id in awaited))
     steps.sort(key=lambda step: step.created_at)
-    own = (row.id, f"{row.id}.")
-    prompts = [p for p in await reads.prompts() if p.execution == own[0] or p.execution.startswith(own[1])]
+    prompts = _open_prompts(row.id, children)
     needed = await needed_by(reads, [row])
     error = None
     if row.state in PROMISE_OF:
@@ -359,6 +366,23 @@ async def detail_view(
         discards=[DiscardView(_moment(each.at), each.step, each.reason) for each in await reads.discards(row.id)],
         prompts=[prompt_view(p, store) for p in prompts],
     )
+
+
+def open_prompt(row: PromiseRow) -> PromptRow:
+    """The promise of a question as one."""
+    execution = row.id.removeprefix(ids.PREFIX).partition(":")[0]
+    return PromptRow(row.id, execution, row.param, row.tags, row.created_at, row.timeout_at)
+
+
+def _open_prompts(execution: str, children: Sequence[PromiseRow]) -> list[PromptRow]:
+    """The open questions in the record of an execution, oldest first."""
+    found = []
+    for child in children:
+        asks = child.id.removeprefix(ids.PREFIX).partition(":")[0]
+        own = asks == execution or asks.startswith(f"{execution}.")
+        if own and child.state == "pending" and child.tags.get("durable:capability") == "input":
+            found.append(open_prompt(child))
+    return sorted(found, key=lambda prompt: (prompt.created_at, prompt.id))
 
 
 async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:

@@ -266,7 +266,7 @@ async def test_a_session_is_a_notebook(engine: durable.Engine, pages: Pages) -> 
 
 
 async def test_pages_say_what_there_is_and_nothing_else_is_there(engine: durable.Engine, pages: Pages) -> None:
-    for path in ("inbox", "executions", "sessions", "schedules", "actors", "workers", "audit", "store"):
+    for path in ("inbox", "executions", "sessions", "schedules", "actors", "queues", "workers", "audit", "store"):
         async with pages.http.get(f"{pages.url}/ui/{path}") as answer:
             assert answer.status == 200
             policy = answer.headers["content-security-policy"]
@@ -284,6 +284,18 @@ async def test_pages_say_what_there_is_and_nothing_else_is_there(engine: durable
     assert (await pages.get("/ui/store/figures"))[0] == 200
     assert (await pages.get("/ui/nothing"))[0] == 404
     assert await pages.get("/") == (303, "")
+
+
+async def test_a_queue_is_paused_and_resumed(engine: durable.Engine, pages: Pages) -> None:
+    await engine.queues.set("mail", concurrency=2)
+    page = (await pages.get("/ui/queues"))[1]
+    assert "2 at a time" in page
+    assert (await pages.get("/ui/queues/mail"))[0] == 200
+    for action, state in (("pause", "paused"), ("resume", "open"), ("drain", "draining")):
+        assert (await pages.post(f"/ui/queues/mail/{action}", {}))[0] == 303
+        assert (await engine.queues.get("mail")).state == state
+    assert (await pages.get("/ui/queues/none"))[0] == 404
+    assert (await pages.post("/ui/queues/mail/explode", {}))[0] == 404
 
 
 async def test_a_part_that_did_not_change_is_not_sent_again(engine: durable.Engine, pages: Pages) -> None:

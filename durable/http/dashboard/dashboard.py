@@ -16,7 +16,14 @@ from durable.core.errors import DurableError, InvalidId, StoreError
 from durable.core.events import BackgroundFailed
 from durable.core.limits import BODY_BYTES_MAX
 from durable.http.access.roles import TokenHolder
-from durable.http.dashboard import execution_requests, inbox_requests, live_changes, session_requests, store_requests
+from durable.http.dashboard import (
+    execution_requests,
+    inbox_requests,
+    live_changes,
+    queue_requests,
+    session_requests,
+    store_requests,
+)
 from durable.http.dashboard.browser_login import COOKIE, LOGIN_S, Logins, next_page
 from durable.http.dashboard.engine_source import EngineSource
 from durable.http.dashboard.page_templates import PAGE_HEADERS, assets, rendered
@@ -31,7 +38,9 @@ CACHED = "public, max-age=31536000, immutable"
 
 
 ROUTES: tuple[PageRoute, ...] = tuple(
-    each for module in (inbox_requests, execution_requests, session_requests, store_requests) for each in module.ROUTES
+    each
+    for module in (inbox_requests, execution_requests, session_requests, queue_requests, store_requests)
+    for each in module.ROUTES
 )
 """Every page and action. One without a role does not exist."""
 

@@ -9,25 +9,30 @@ from capabilities.prompts.prompt import read_prompt
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotAsked
-from durable.http.dashboard.views.inbox_page import card, page_of_cards
+from durable.http.dashboard.views.inbox_page import CARDS_MAX, card, page_of_cards
 from durable.http.dashboard.visit import PageRoute, Visit
 from durable.http.pages.prompt_form import read_form
 from durable.http.prompt_api import AnswerBody, answer_problems, answerer_of
 from durable.prompts.inbox import Inbox
 from durable.store.rows import PromptRow, decode_value
 
+PROMPTS_MAX = 10_000
+"""Open questions that are looked through for words."""
+
 
 async def inbox(visit: Visit) -> Response:
     """`GET /ui/inbox`: the open questions, oldest first."""
-    rows = await visit.reads.prompts()
-    now, words = now_ms(), visit.query("q")
-    shown, more = page_of_cards(rows, words, _place(visit.query("after")))
+    now, words, after = now_ms(), visit.query("q"), _place(visit.query("after"))
+    reads = visit.store.reads
+    rows = await reads.prompts_page(after, PROMPTS_MAX if words else CARDS_MAX + 1)
+    shown, more = page_of_cards(rows, words)
+    total = len(await reads.open_prompts())
     cards = [card(row, visit.viewer, now) for row in shown]
     links = [("First page", visit.here(after=None))] if visit.query("after") else []
     if more is not None:
         links.append(("Next page", visit.here(after=f"{more[0]}~{more[1]}")))
-    title = f"Inbox: {len(rows)} open" if rows else "Inbox"
-    return visit.page("inbox.html", title=title, section="inbox", cards=cards, total=len(rows), q=words, links=links)
+    title = f"Inbox: {total} open" if total else "Inbox"
+    return visit.page("inbox.html", title=title, section="inbox", cards=cards, total=total, q=words, links=links)
 
 
 def _place(text: str) -> tuple[int, str] | None:

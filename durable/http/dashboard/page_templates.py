@@ -49,6 +49,9 @@ GLYPHS = {
     "unfinished": "◔",
     "closed": "⊘",
     "stopped": "⊘",
+    "open": "●",
+    "paused": "‖",
+    "draining": "◔",
 }
 """The sign of each state of executions, sessions and actors; the word stands beside it."""
 

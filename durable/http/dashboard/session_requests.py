@@ -10,7 +10,7 @@ from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, DurableError, NotFound
 from durable.engine.execution_overview import overview
-from durable.engine.views import CELL, ServedFunctions, session_view
+from durable.engine.views import CELL, ServedFunctions, open_prompt, session_view
 from durable.http.dashboard import output_pieces
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.inbox_page import card
@@ -96,14 +96,17 @@ async def session(visit: Visit) -> Response:
 
 async def _cells(visit: Visit, rows: list[ExecutionRow]) -> list[NotebookCell]:
     now, views = now_ms(), await overview(visit.store, rows)
-    waiting = {prompt for view in views for prompt in view.waits_for}
-    prompts = [prompt for prompt in await visit.reads.prompts() if prompt.id in waiting]
     found = []
     for row, view in zip(rows, views, strict=True):
         shown = await output_pieces.tail(visit.reads, row.id, CELL_OUTPUT_CHARS)
-        asked = [card(prompt, visit.viewer, now) for prompt in prompts if prompt.id in view.waits_for]
+        prompts = [await visit.reads.get_promise(prompt) for prompt in view.waits_for[:_QUESTIONS_MAX]]
+        asked = [card(open_prompt(prompt), visit.viewer, now) for prompt in prompts if prompt is not None]
         found.append(notebook_cell(row, view, shown, asked))
     return found
+
+
+_QUESTIONS_MAX = 10
+"""Questions of one cell that stand in the notebook; the inbox has all."""
 
 
 async def _checkpoints(visit: Visit, name: str) -> list[CheckpointInfo]:

@@ -26,6 +26,7 @@ SECTIONS = (
     ("sessions", "Sessions"),
     ("schedules", "Schedules"),
     ("actors", "Actors"),
+    ("queues", "Queues"),
     ("workers", "Workers"),
     ("audit", "Audit"),
     ("store", "Store"),

@@ -46,7 +46,9 @@ async function renew(part) {
 }
 
 function keepWhatIsTyped(node) {
-  if (node.nodeType !== 1 || !node.querySelector("[data-touched]")) return true;
+  if (node.nodeType !== 1) return true;
+  if (node.matches("[data-done]")) return false;
+  if (!node.querySelector("form[data-touched]")) return true;
   const note = node.querySelector("[data-settled-note]");
   if (note) note.hidden = false;
   return false;
@@ -147,7 +149,15 @@ document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-dialog]");
   if (opener) document.getElementById(opener.dataset.dialog).showModal();
 });
-document.addEventListener("htmx:afterSwap", () => ages());
+document.addEventListener("htmx:afterSwap", (event) => {
+  const target = event.detail.target; // a piece that was asked for stays when what is around it is renewed
+  if (target.isConnected && !target.matches("article")) target.dataset.touched = "1";
+  ages();
+});
+document.addEventListener("htmx:load", (event) => {
+  const form = event.detail.elt.querySelector && event.detail.elt.querySelector("form");
+  if (form && form.querySelector("[aria-invalid=true], [role=alert]")) form.dataset.touched = "1";
+});
 document.addEventListener("htmx:afterSettle", (event) => {
   const wrong = event.target.querySelector && event.target.querySelector("[aria-invalid=true], [role=alert]");
   if (wrong) { wrong.setAttribute("tabindex", wrong.matches("input, select, textarea") ? "0" : "-1"); wrong.focus(); }

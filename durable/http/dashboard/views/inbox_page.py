@@ -82,16 +82,12 @@ def _then(prompt: Prompt) -> str:
     return f"is answered with {preview(prompt.default)}"
 
 
-def page_of_cards(
-    rows: Sequence[PromptRow], words: str, after: tuple[int, str] | None
-) -> tuple[list[PromptRow], tuple[int, str] | None]:
-    """The questions of one page, oldest first, and the place from which the next page goes on.
+def page_of_cards(rows: Sequence[PromptRow], words: str) -> tuple[list[PromptRow], tuple[int, str] | None]:
+    """The questions of one page, oldest first, and the place from which the next page goes on, where there is one.
 
-    words: only those whose question, title or execution has them. after: the place of the last one of the page before.
+    words: only those whose question, title or execution has them.
     """
-    found = [row for row in rows if after is None or (row.created_at, row.id) > after]
-    if words:
-        found = [row for row in found if words.lower() in _searched(row)]
+    found = [row for row in rows if not words or words.lower() in _searched(row)]
     shown = found[:CARDS_MAX]
     more = len(found) > CARDS_MAX
     return shown, (shown[-1].created_at, shown[-1].id) if more else None

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from durable.records.view_models import StepView
@@ -121,8 +122,9 @@ def times_of(step: StepView, now_ms: float) -> tuple[float, float]:
     return as_ms(step.created_at), now_ms if step.settled_at is None else as_ms(step.settled_at)
 
 
+@lru_cache(maxsize=20_000)
 def as_ms(iso: str) -> float:
-    """A time of a view in milliseconds."""
+    """A time of a view in milliseconds. Each is asked for several times for one page, and read once."""
     return datetime.fromisoformat(iso).timestamp() * 1000
 
 

@@ -1,4 +1,4 @@
-"""What is wrong around a kernel is told in its first output, with what to do (specs/jupyter.md)."""
+"""Wrong use of a kernel: its first output says what to do (specs/jupyter.md)."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmarks import (
     actors,
+    agent_frameworks,
     answers,
     capabilities,
     cell,
@@ -28,6 +29,7 @@ from benchmarks import (
     notice,
     pending,
     printing,
+    queued,
     recovery,
     remote,
     session_start,
@@ -69,6 +71,8 @@ BENCHMARKS = {
         interrupts.KILLED,
         interrupts.HELD,
         *actors.ACTORS,
+        *agent_frameworks.FRAMEWORKS,
+        *queued.QUEUES,
         *javascript.JAVASCRIPT,
         *modules.MODULES,
         *jupyter.KERNEL,

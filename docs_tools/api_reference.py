@@ -6,7 +6,17 @@ import durable
 
 GROUPS = {
     "Begin": ("open", "Engine", "Execution"),
-    "Durable functions": ("function", "Function", "Context", "Operation", "Retry", "call_id", "cancelled", "raised"),
+    "Durable functions": (
+        "function",
+        "register",
+        "Function",
+        "Context",
+        "Operation",
+        "Retry",
+        "call_id",
+        "cancelled",
+        "raised",
+    ),
     "Actors": ("actor", "read", "ActorContext", "Supervise", "component_actor", "ActorInfo", "DeadLetter"),
     "Sessions": ("Session", "Result", "checkpoint", "resumable"),
     "Capabilities and permissions": ("capability", "Capability", "Manifest", "AuditEntry"),

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
         DeadLetter as DeadLetter,
     )
     from durable.actors.supervise import Supervise as Supervise
+    from durable.client.api_client import Client as Client
     from durable.core.answer_types import (
         Decision as Decision,
         Given as Given,
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
         Halted as Halted,
         InvalidAnswer as InvalidAnswer,
         InvalidId as InvalidId,
+        KeyUnavailable as KeyUnavailable,
         LimitExceeded as LimitExceeded,
         NonDeterminism as NonDeterminism,
         NotAsked as NotAsked,
@@ -150,10 +152,13 @@ if TYPE_CHECKING:
         Logged as Logged,
         log_event as log_event,
     )
+    from durable.core.sealing import ValueCodec as ValueCodec
     from durable.engine.engine import (
         Engine as Engine,
         open as open,
     )
+    from durable.engine.schedule_operations import Schedule as Schedule, next_times as next_times
+    from durable.engine.execution_document import ExecutionDocument as ExecutionDocument
     from durable.executions.handle import Execution as Execution
     from durable.executions.stream_reader import StreamItem as StreamItem
     from durable.functions.child_methods import ChildExecution as ChildExecution
@@ -162,6 +167,7 @@ if TYPE_CHECKING:
         Function as Function,
         Retry as Retry,
         function as function,
+        register as register,
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
@@ -297,6 +303,7 @@ _HOME = {
         "Halted",
         "InvalidAnswer",
         "InvalidId",
+        "KeyUnavailable",
         "NonDeterminism",
         "NotAsked",
         "NotEncodable",
@@ -324,15 +331,19 @@ _HOME = {
         "Waiting",
         "WorkerDied",
     ),
+    "durable.client.api_client": ("Client",),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
+    "durable.core.sealing": ("ValueCodec",),
     "durable.engine.engine": ("Engine", "open"),
+    "durable.engine.schedule_operations": ("Schedule", "next_times"),
+    "durable.engine.execution_document": ("ExecutionDocument",),
     "durable.executions.handle": ("Execution",),
     "durable.executions.stream_reader": ("StreamItem",),
     "durable.core.events": ("Event", "Logged", "log_event"),
     "durable.functions.child_methods": ("ChildExecution",),
     "durable.functions.context": ("Context", "FunctionInfo"),
     "durable.functions.failures": ("raised",),
-    "durable.functions.definition": ("Function", "Retry", "function"),
+    "durable.functions.definition": ("Function", "Retry", "function", "register"),
     "durable.functions.operation": ("Operation",),
     "durable.functions.outside_methods": ("OutsidePromise",),
     "durable.functions.replay.replay_check": ("ReplayCheck",),

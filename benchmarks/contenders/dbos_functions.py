@@ -50,6 +50,11 @@ def one_step(number: int) -> int:
     return value
 
 
+@DBOS.workflow()
+def stamped() -> float:
+    return time.perf_counter()
+
+
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     with database() as url:
@@ -70,6 +75,7 @@ async def functions(url: str) -> AsyncIterator[Ready]:
         }
     )
     DBOS.launch()
+    queue = await DBOS.register_queue_async("benchmark", global_concurrency=CONCURRENCY)
 
     threads = ThreadPoolExecutor(CONCURRENCY)
 
@@ -84,10 +90,20 @@ async def functions(url: str) -> AsyncIterator[Ready]:
     async def executions(size: int) -> list[float]:
         return [await asyncio.to_thread(run_all, size)]
 
+    def enqueue_all(size: int) -> list[float]:
+        samples = []
+        for _ in range(size):
+            began = time.perf_counter()
+            samples.append(queue.enqueue(stamped).get_result() - began)
+        return samples
+
+    async def enqueue(size: int) -> list[float]:
+        return await asyncio.to_thread(enqueue_all, size)
+
     try:
         kind = f"SQLite {pysqlite3.sqlite_version}" if url.startswith("sqlite") else "PostgreSQL"
         about = f"DBOS {version('dbos')}, {kind}, default settings"
-        yield Ready(about, {"steps": steps, "executions": executions})
+        yield Ready(about, {"steps": steps, "executions": executions, "enqueue": enqueue})
     finally:
         threads.shutdown()
         DBOS.destroy()

@@ -20,6 +20,7 @@ from benchmarks.contenders.settled import fill
 from benchmarks.turns import Ready, at_concurrency, serve
 
 CONCURRENCY = 64
+PAGE = 50
 
 
 async def step(number: int) -> int:
@@ -39,6 +40,11 @@ async def timed_steps(ctx: durable.Context, count: int) -> list[float]:
 @durable.function
 async def one_step(ctx: durable.Context, number: int) -> int:
     return await ctx.run(step, number)
+
+
+@durable.function
+async def stamped(_ctx: durable.Context) -> float:
+    return time.perf_counter()
 
 
 @asynccontextmanager
@@ -68,9 +74,29 @@ async def functions(store: Path | str, durability: Literal["power", "process"]) 
             await at_concurrency(CONCURRENCY, size, run_one)
             return [size / (time.perf_counter() - started)]
 
+        queue = durable.Queue("benchmark", concurrency=CONCURRENCY)
+
+        async def enqueue(size: int) -> list[float]:
+            samples = []
+            for _ in range(size):
+                began = time.perf_counter()
+                samples.append(await (await engine.enqueue(queue, stamped)).result() - began)
+            return samples
+
+        async def list_(size: int) -> list[float]:
+            samples = []
+            while len(await engine.executions(limit=PAGE)) < PAGE:
+                await (await engine.start(one_step, 1)).result()
+            for _ in range(size):
+                began = time.perf_counter()
+                assert len(await engine.executions(limit=PAGE)) == PAGE
+                await engine.queues.list()
+                samples.append(time.perf_counter() - began)
+            return samples
+
         kind = "PostgreSQL" if isinstance(store, str) else f"SQLite {sqlite3.sqlite_version}, durability={durability}"
         about = f"durable-exec {version('durable-exec')}, {kind}"
-        yield Ready(about, {"steps": steps, "executions": executions})
+        yield Ready(about, {"steps": steps, "executions": executions, "enqueue": enqueue, "list": list_})
 
 
 if __name__ == "__main__":

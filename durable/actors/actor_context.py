@@ -23,6 +23,7 @@ from durable.records.values import digest, to_json
 if TYPE_CHECKING:
     from durable.actors.management import Actors
     from durable.actors.reference import ActorReference
+    from durable.functions.replay.function_pass import FunctionPass
 
 
 class ActorContext(Context):
@@ -51,6 +52,10 @@ class ActorContext(Context):
         own.name, own.key, own.sender, own.chain, own._parent = name, kind_and_key(name)[1], sender, chain, parent
         own._supervises = supervises
         return own
+
+    def _inside(self, function_pass: FunctionPass) -> Context:
+        """A function inside a turn has the context of any durable function."""
+        return Context(function_pass, self._threads, self._cells)
 
     @property
     def actors(self) -> Actors:

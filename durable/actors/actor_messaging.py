@@ -8,7 +8,7 @@ from capabilities.actors.errors import ActorStopped, UnknownCorrelation
 from capabilities.call import CapabilityCall
 from durable.actors.actor_requests import CALLBACK, MESSAGE, actor_request, address
 from durable.actors.names import actor_name, is_actor, kind_and_key
-from durable.core.errors import BadArguments, NotFound
+from durable.core.errors import BadArguments
 from durable.functions.definition import KNOWN
 from durable.records.values import encode
 
@@ -64,11 +64,8 @@ class ActorMessaging:
         if not call.key:
             self._local.cancel_request(asker, request)
             return
-        try:
-            row = await self._engine.store.reads.get_promise(f"exec:{request}")
-        except NotFound:
-            row = None
-        if row is None or not request.startswith("request-"):
+        row = await self._engine.store.reads.get_promise(f"exec:{request}")
+        if row is None or row.tags.get("durable:function") != actor_request.id or row.param["args"][0] != asker:
             raise UnknownCorrelation(request)
         if not await self._engine.cancel(request, f"{address(asker)} does not want its reply any more"):
             raise UnknownCorrelation(request)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.actors.actor_class import DESCRIBED
 from durable.cli.exit_codes import Unusable
-from durable.core.definition_id import FILE_MARK, absolute, module_of_file, source_of
+from durable.core.definition_id import FILE_MARK, absolute, instance_of, module_of_file, source_of
 from durable.core.errors import DurableError, StoreLacks
 from durable.functions.definition import KNOWN, Function, known_as
 
@@ -202,7 +202,14 @@ def _load_one(function: str, sources: Iterable[str | None]) -> str | None:
             continue
         if known_as(function) is not None:
             return None
-        reasons.append(f"{source} does not define {name} any more")
+        instance = instance_of(function)
+        if instance is None:
+            reasons.append(f"{source} does not define {name} any more")
+        else:
+            owner, registered = instance
+            reasons.append(
+                f"{source} registers no {owner} as {registered!r}: durable.register({owner}(…), {registered!r})"
+            )
     found = "; ".join(reasons) or f"no file is recorded that defines {function}"
     return f"{found} (if it was renamed or moved: durable alias {function} NEW)"
 

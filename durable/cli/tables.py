@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from durable.cli import exit_codes
 from durable.cli.text_output import Out
+from durable.core.definition_id import instance_of
 from durable.engine.execution_overview import overview
 from durable.engine.step_tree import drawn, tree
 from durable.records.view_models import DetailView, ExecutionView
@@ -59,11 +60,14 @@ def note_of(view: ExecutionView) -> str:
         names = ", ".join(view.unknown_capabilities)
         return f"waits for an engine that knows the capability {names}; `durable resume {view.id}`"
     if view.stuck:
-        return f"no living engine serves {view.function}; `durable resume {view.id}`"
+        instance = instance_of(view.function)
+        lacking = "" if instance is None else f": none has a {instance[0]} registered as {instance[1]!r}"
+        return f"no living engine serves {view.function}{lacking}; `durable resume {view.id}`"
     if view.retry is not None and view.settled_at is None:
         return f"retry {view.retry.number} of step {view.retry.step} at {view.retry.next_at}: {view.retry.error}"
-    if view.waits_for:
-        return "for " + ", ".join(view.waits_for)
+    waits = [*view.waits_for, *(f"signal {name}" for name in view.signals)]
+    if waits:
+        return "for " + ", ".join(waits)
     return view.error or view.note or view.last_error or ""
 
 

@@ -191,6 +191,31 @@ class PrintedPage(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool
 
 
+class PrintedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Output as a stream tells it, with the `execution` that printed it.
+
+    Without a `stream`: what that execution printed from `offset` on is taken back, and what follows takes its place.
+    """
+
+    execution: str
+    offset: int = 0
+    stream: str = ""
+    text: str = ""
+    chars: int = 0
+
+
+class StoreEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of an execution or a question. `kind`: `execution.settled`, `prompt.asked`… `ready`, `reset`."""
+
+    kind: str
+    at: str
+    execution: str = ""
+    state: str = ""
+    function: str = ""
+    session: str | None = None
+    prompt: str | None = None
+
+
 # -- promises and questions -------------------------------------------------------------------------------------------
 
 

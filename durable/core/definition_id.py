@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
@@ -13,6 +14,8 @@ FILE_MARK = "__durable_file__"
 
 SOURCE = "durable:source"
 """Tag of an execution: where its function was loaded from by whoever started it."""
+
+_METHOD = re.compile(r"(?P<owner>[^()]+)\((?P<instance>[^()]+)\)\.\w+@[0-9]+")
 
 _MAIN = ("__main__", "__mp_main__")
 """A script, and the same script in a child that multiprocessing spawned."""
@@ -128,6 +131,12 @@ def _spelled(place: str) -> Iterator[str]:
         if not package:
             return
         names.insert(0, package)
+
+
+def instance_of(function: str) -> tuple[str, str] | None:
+    """The class and the name of the registered object whose method a recorded function is; None for any other."""
+    found = _METHOD.fullmatch(function.rpartition("::")[2])
+    return None if found is None else (found["owner"], found["instance"])
 
 
 def source_of(function: str, tags: Mapping[str, str]) -> str | None:

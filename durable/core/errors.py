@@ -138,6 +138,23 @@ class StoreLacks(StoreError):
         self.lacking = lacking
 
 
+class KeyUnavailable(DurableError):
+    """A value is encrypted with a key that this process has not, or not the right one. `key_id` names it; no key is
+    ever shown."""
+
+    code = "KEY_UNAVAILABLE"
+
+    def __init__(self, key_id: str, known: Sequence[str], text: str = "", *, wrong: bool = False) -> None:
+        here = ", ".join(map(repr, known)) or "none"
+        missing = f"a value is encrypted with key {key_id!r}, which is not here (here: {here}); set DURABLE_KEYS"
+        mistaken = (
+            f"a value does not open with key {key_id!r} of this process: it is another key of that id, or changed"
+        )
+        super().__init__(text or (mistaken if wrong else missing))
+        self.key_id = key_id
+        self.known = list(known)
+
+
 class StoreForeign(StoreError):
     """The store was prepared by another user, or others can change it: nothing of it was read or run. `owner` is whose
     it is."""

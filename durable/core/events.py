@@ -63,7 +63,7 @@ class ExecutionStarted(Life, frozen=True):
 
     `attempt` counts the leases of the execution from 1: more than 1 after a wait, a failure, or the death of an engine.
     A cell has a `session` and no `function`, a turn of an actor both, a function no session. `traceparent`: the W3C
-    trace context of whoever began the execution, or "".
+    trace context of whoever began the execution, or "". `tool`, `tool_call`: of a cell that a tool of an agent runs.
     """
 
     execution: str
@@ -72,6 +72,8 @@ class ExecutionStarted(Life, frozen=True):
     session: str = ""
     created_at: int = 0
     traceparent: str = ""
+    tool: str = ""
+    tool_call: str = ""
 
 
 class ExecutionWaiting(Life, frozen=True):

@@ -60,9 +60,12 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
-QUEUE_NAME_CHARS_MAX = 64
+QUEUE_NAME_CHARS_MAX = 160
 QUEUE_KEY_CHARS_MAX = 256
 """A queue's name and the keys in it: words that people read, and that indexes hold whole."""
+
+SCHEDULE_TICKS_MAX = 10_000
+"""Ticks that one request makes up for, or shows: of every minute a week."""
 
 QUEUE_PRIORITY_MAX = 1_000
 """The highest priority, and, negative, the lowest: each is a line of its own."""
@@ -82,6 +85,9 @@ STREAM_NAME_CHARS_MAX = 200
 
 PATCH_NAME_CHARS_MAX = 200
 """The name of a patch: a word of the code."""
+
+COMPRESS_BYTES_MIN = 1_024
+"""A shorter value is not compressed: it would hardly be smaller."""
 
 RETURNED_MS = 1_000
 """Delay before a task is dispatched again that an engine handed back because it cannot run it: nothing is counted."""
@@ -426,3 +432,12 @@ AGENT_SESSION_BYTES_MAX = 2**34
 
 AGENT_SESSION_KEYS_MAX = 10_000
 """How often one conversation is added to: its keys are listed for each turn."""
+
+SEARCH_PAGE_ROWS = 500
+"""Executions that a search by text asks for at a time: a few hundred kilobytes."""
+
+LOOKED_AT_ROWS_MAX = 20_000
+"""Executions that one page of a search by text looks at: about a second of work. Its cursor goes on."""
+
+COUNTED_ROWS_MAX = 10_000
+"""Executions of one state that are counted: a count must not cost more the more there are. Metrics have them all."""

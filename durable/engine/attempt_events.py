@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from durable.core.agent_tool import TOOL, TOOL_CALL
 from durable.core.events import ExecutionLeft, ExecutionSettled, ExecutionStarted, ExecutionWaiting
 from durable.core.ids import PREFIX, TRACEPARENT
 from durable.core.observers import Observers
@@ -32,6 +33,8 @@ class AttemptEvents:
             session,
             promise.created_at,
             tags.get(TRACEPARENT, ""),
+            tags.get(TOOL, ""),
+            tags.get(TOOL_CALL, ""),
         )
         self._observer(started)
 

@@ -26,17 +26,22 @@ from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, 
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
+from durable.core.sealing import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
+from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
+from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
+from durable.executions.exported_record import import_
 from durable.executions.forking import fork
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.states import OPEN
 from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
-from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, seconds
+from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable, seconds
 from durable.functions.dispatcher import Passes
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.replay.replay_check import ReplayCheck, check_replay, not_checked
@@ -65,7 +70,7 @@ from durable.sessions.services import House
 from durable.sessions.session import Session
 from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
-from durable.store.rows import ExecutionRow, State
+from durable.store.rows import State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 
@@ -109,6 +114,7 @@ class Engine:
         webhooks: Sequence[Webhook] = (),
         concurrency: int = TASKS_MAX,
         queues: Iterable[Queue | str] | None = None,
+        codec: ValueCodec | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
         if concurrency < 1:
@@ -120,7 +126,7 @@ class Engine:
         self.engine_id = uuid.uuid4().hex
         self.group = group
         self._target = parsed(target)
-        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token}
+        self._options: dict[str, Any] = {"durability": durability, "create": create, "token": token, "codec": codec}
         self._remote = is_url(target)
         self._serve = serve
         self._capabilities = Capabilities.of(capabilities)
@@ -149,6 +155,7 @@ class Engine:
         self._sandbox: Sandbox | None = None
         self._actors: Actors | None = None
         self._queues: Queues | None = None
+        self._schedules: Schedules | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -367,6 +374,13 @@ class Engine:
         return self._queues
 
     @property
+    def schedules(self) -> Schedules:
+        """The schedules of the store: listed, paused, triggered, made up for, deleted."""
+        if self._schedules is None:
+            self._schedules = Schedules(self.store, self.group)
+        return self._schedules
+
+    @property
     def actors(self) -> Actors:
         """The actors of the store: found, stopped, restarted; their tree and dead letters; topics."""
         if self._actors is None:
@@ -408,8 +422,7 @@ class Engine:
         it is found by (`executions`); where the function has a parameter of that name, they are its argument. The
         arguments are recorded as JSON. Raises Conflict when the id exists with other code or arguments, BadArguments.
         """
-        if not isinstance(fn, Function):
-            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        require_durable(fn)
         execution_id = ids.mint_execution_id() if id is None else ids.check_given_id(id)
         if tags is not None and "tags" in inspect.signature(fn.fn).parameters:
             kwargs["tags"], tags = tags, None
@@ -456,8 +469,7 @@ class Engine:
         time that it waits counts. Arguments of the function that have one of these names are given by place. Conflict,
         BadArguments; NotFound where there is no queue of that name.
         """
-        if not isinstance(fn, Function):
-            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        require_durable(fn)
         fn.check_newest()
         self.store.require("queues")
         place = Place(key, priority, delay, dedupe, debounce)
@@ -471,6 +483,45 @@ class Engine:
             execution_id, fn, data, arguments, seconds(timeout), is_call, tags or {}, name_of(queue), place
         )
         return Execution(self, found, fn.returns)
+
+    async def schedule[**P, T](
+        self,
+        id: str,
+        when: str | float | timedelta,
+        fn: Function[P, T],
+        *args: Any,
+        timezone: str | None = None,
+        overlap: Overlap = "allow",
+        jitter: float | timedelta | None = None,
+        missed: Missed = "once",
+        paused: bool | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> Schedule:
+        """Start an execution at every tick, each tick once (docs/schedules.md). One of this id is that from now on.
+
+        when: a cron line, or seconds or timedelta between ticks. timezone: of the line, UTC when None. overlap: while
+        an execution of the schedule goes on, a tick starts another one ("allow"), nothing ("skip"), one that waits for
+        it ("queue"), or one after it was cancelled ("cancel"). jitter: seconds by which it may begin later. missed: of
+        ticks that passed while nothing ran the newest ("once"), each ("all"), or none ("skip"). paused: None for as it
+        is. timeout: seconds that each execution has. BadArguments, InvalidId.
+        """
+        if not isinstance(fn, Function):
+            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        fn.check_newest()
+        return await self.schedules.put(
+            id,
+            when,
+            fn,
+            args,
+            dict(kwargs),
+            timezone=timezone,
+            overlap=overlap,
+            jitter=jitter,
+            missed=missed,
+            paused=paused,
+            timeout=timeout,
+        )
 
     async def start_with_signal[**P, T](
         self,
@@ -544,23 +595,48 @@ class Engine:
         *,
         state: State | None = None,
         function: str | None = None,
+        tag: tuple[str, str] | Mapping[str, str] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str = "",
+        limit: int = 100,
+        before: str | None = None,
+    ) -> ExecutionPage:
+        """A page of executions, newest first: a list, with the `cursor` that is `before` of the next page, or None.
+
+        function: its name, or `where::name@version`. tag: a name and its value, or several by name. since, until: when
+        they were made. text: words that stand in the id, function, tags, arguments, result, error or note. By several
+        tags or by text LOOKED_AT_ROWS_MAX executions are looked at for a page, which then is short and has a cursor.
+        """
+        wanted = ExecutionFilter(
+            state=state,
+            function=function,
+            tags=tag_pairs(tag),
+            since=None if since is None else int(since.timestamp() * 1000),
+            until=None if until is None else int(until.timestamp() * 1000),
+            text=text,
+        )
+        return await search(self.store.reads, wanted, limit=limit, before=before)
+
+    async def count_executions(
+        self,
+        *,
+        function: str | None = None,
         tag: tuple[str, str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        limit: int = 100,
-        before: str | None = None,
-    ) -> list[ExecutionRow]:
-        """Executions, newest first. function: its name, or `where::name@version`. tag: a name and its value. since,
-        until: when they were made. before: the id of the last one of the page before."""
-        return await self.store.reads.list_executions(
-            state=state,
+    ) -> dict[str, int]:
+        """How many executions there are in each state that has any, as `executions` finds them.
+
+        Of each state at most COUNTED_ROWS_MAX are counted: that number means so many or more.
+        """
+        found: dict[str, int] = await self.store.reads.count_executions(
             function=function,
             tag=tag,
             since=None if since is None else int(since.timestamp() * 1000),
             until=None if until is None else int(until.timestamp() * 1000),
-            limit=limit,
-            before=before,
         )
+        return found
 
     async def tag(self, id: str, **tags: str | None) -> dict[str, str]:
         """Give an execution tags that it is found by, also one that has ended; None takes one off.
@@ -598,13 +674,17 @@ class Engine:
         """Continue an execution that was interrupted or halted; False when it was not. NotFound."""
         return await self._executions.resume(id)
 
-    async def fork_execution(self, id: str, *, step: int, new_id: str | None = None) -> Execution[Any]:
+    async def fork_execution(
+        self, id: str, *, step: int, new_id: str | None = None, changed: Mapping[str, Any] | None = None
+    ) -> Execution[Any]:
         """Start an execution with what another one recorded before its operation number `step`, from 1.
 
         What is before the step is not done again, answered questions stay answered. It goes on with today's code.
-        new_id: its id; `<id>-fork-<n>` when None. NotFound; Conflict where a step before that has not ended.
+        new_id: its id; `<id>-fork-<n>` when None. changed: arguments by name in place of the recorded ones; where what
+        is before the step depends on them, the replay is halted. NotFound; Conflict where a step before that has not
+        ended; BadArguments.
         """
-        return await self.get((await fork(self.store, id, step, new_id)).id)
+        return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.
@@ -660,6 +740,24 @@ class Engine:
                 if row.session is None and "~" not in row.id and row.function.partition("@")[0] not in NOT_REPLAYED:
                     found.append(await self.check_replay(row.id))
         return found
+
+    async def export(self, id: str, *, open_values: bool = False) -> ExecutionDocument:
+        """Everything of an execution of a durable function as one JSON document, which `import_execution` reads.
+
+        open_values: show what is encrypted in the store. NotFound; Conflict for code in a session.
+        """
+        row = await self.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        return await export_document(self.store, row, open_values=open_values)
+
+    async def import_execution(self, document: ExecutionDocument | str | dict[str, Any]) -> Execution[Any]:
+        """Recreate an execution from its document, whole or not at all; what has not ended goes on over its record.
+
+        BadArguments, Conflict where this store has the id.
+        """
+        state = document if isinstance(document, ExecutionDocument) else ExecutionDocument.from_json(document)
+        return await self.get(await import_(self.store, state.record))
 
     async def skip_checkpoint(self, checkpoint: int) -> None:
         """Forget a checkpoint that is refused, so that its session goes on from the one before. NotFound, Conflict."""
@@ -922,6 +1020,7 @@ class EngineOptions(TypedDict, total=False):
     webhooks: Sequence[Webhook]
     concurrency: int
     queues: Iterable[Queue | str] | None
+    codec: ValueCodec | None
     observer: Observer | Iterable[Observer]
 
 
@@ -938,7 +1037,8 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
     how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
-    executions; then it takes none that stands in no queue, and no sessions. observer: called with each of the engine's
+    executions; then it takes none that stands in no queue, and no sessions. codec: how values are written, a
+    `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called with each of the engine's
     events, or several of them (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)

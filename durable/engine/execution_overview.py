@@ -24,6 +24,10 @@ async def overview(store: StoreFace, rows: Sequence[ExecutionRow]) -> list[Execu
             retries.setdefault(each, retry)
     stuck = await stuck_workers(store, living, rows)
     needed = await needed_by(store.reads, rows)
+    signals: dict[str, list[str]] = {}
+    waiting = [row.id for row in rows if row.state == "waiting" and row.session is None]
+    for execution, name in await store.reads.signal_waits(executions=waiting) if waiting else ():
+        signals.setdefault(execution, []).append(name)
     return [
         execution_view(
             row,
@@ -32,6 +36,7 @@ async def overview(store: StoreFace, rows: Sequence[ExecutionRow]) -> list[Execu
             stuck.get(row.id),
             retries.get(row.id),
             needed.get(row.session or "", {}),
+            [*dict.fromkeys(signals.get(row.id, ()))],
         )
         for row in rows
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from durable.core import ids
+from durable.core.agent_tool import tool_tags
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE, another_program, has_moved, is_served, source_of
 from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableError, NotFound, StoreRefused
@@ -153,6 +154,7 @@ class Executions:
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
         promise = self._traced(cell["promise"])
+        promise["tags"] |= tool_tags()
         found = await self.put("cell.submit", {"session": session, **cell})
         if found.get("task") is not None:
             self._host.fresh.add(found["task"]["id"])

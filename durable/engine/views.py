@@ -118,8 +118,10 @@ def execution_view(
     worker_stuck: str | None = None,
     retry: RetryView | None = None,
     needed: Mapping[str, str] = MappingProxyType({}),
+    signals: Sequence[str] = (),
 ) -> ExecutionView:
-    """One execution as it stands; `waits_for` are the open prompts under it, `needed` its session's capabilities."""
+    """One execution as it stands; `waits_for` are the open prompts under it, `signals` the names of those that it
+    waits for, `needed` its session's capabilities."""
     can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
     unknown = served.unknown(needed) if can_go_on else []
     unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
@@ -151,6 +153,7 @@ def execution_view(
         worker_stuck=worker_stuck,
         unknown_capabilities=unknown,
         tags=tags_of(row.tags),
+        signals=list(signals),
     )
 
 
@@ -318,6 +321,11 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
         created_at=_moment(record["createdAt"]),
         next_run_at=_moment(record["nextRunAt"]),
         last_run_at=None if last is None else _moment(last),
+        overlap=record.get("overlap", "allow"),
+        jitter=record.get("jitterMs", 0) / 1000,
+        paused=record.get("paused", False),
+        skipped=record.get("skipped", 0),
+        last_execution=(record.get("lastPromise") or "").removeprefix(ids.PREFIX) or None,
     )
 
 

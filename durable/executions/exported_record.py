@@ -43,7 +43,11 @@ def read(text: str) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadArguments(f"the record is not JSON: {error}; `durable show ID --json` prints one") from None
-    found = document.get("record", document) if isinstance(document, dict) else None
+    return check(document.get("record", document) if isinstance(document, dict) else None)
+
+
+def check(found: Any) -> dict[str, Any]:
+    """A record, or BadArguments for what is none, or is of another version."""
     if not isinstance(found, dict) or not isinstance(found.get("promises"), list) or not found["promises"]:
         raise BadArguments("this is no record of an execution; `durable show ID --json` prints one")
     if found.get("version") != VERSION:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.executions.exported_record import export
 from durable.executions.record_fork import RecordFork
+from durable.functions.definition import known_as
+from durable.records.values import pack
 from durable.store.port import StoreFace
+from durable.store.rows import ExecutionRow
 
 _NAMES_MAX = 1_000
 """Retries of one execution: whoever needs more has another problem."""
@@ -29,11 +35,18 @@ class Forked:
 
 
 async def fork(
-    store: StoreFace, source: str, step: int | None, new: str | None = None, *, dry_run: bool = False
+    store: StoreFace,
+    source: str,
+    step: int | None,
+    new: str | None = None,
+    *,
+    changed: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
 ) -> Forked:
     """Make an execution of what another one recorded before `step`; with None, a retry of one that failed.
 
-    dry_run: only say what it would have. NotFound; Conflict, BadArguments say why it cannot be.
+    changed: arguments by name, as JSON, in place of the recorded ones; the function has to be known here. dry_run: only
+    say what it would have. NotFound; Conflict, BadArguments say why it cannot be.
     """
     row = await store.reads.get_execution(source)
     if row is None:
@@ -45,6 +58,8 @@ async def fork(
     if step is None and row.state not in RETRIED:
         raise Conflict(f"{source} is {row.state}: what is retried has failed, was lost, cancelled or timed out")
     chosen = RecordFork(await export(store, row))
+    if changed:
+        chosen.root = _with_arguments(chosen.root, row, changed)
     if step is None:
         chosen.up_to_failure()
     else:
@@ -63,3 +78,19 @@ async def fork(
             raise (Conflict if refused.status == 409 else BadArguments)(refused.message) from None
         return Forked(name, source, len(chosen.kept), chosen.begun_again)
     raise Conflict(f"{source} has been retried or forked {len(names)} times; name the next one yourself")
+
+
+def _with_arguments(root: dict[str, Any], row: ExecutionRow, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The execution's own promise with other arguments. BadArguments where the function does not take them."""
+    function = known_as(row.function)
+    if function is None:
+        raise Conflict(f"{row.function} is not known here: its arguments can be changed only where it is")
+    names = [*signature(function.fn).parameters][1:]
+    unknown = [name for name in changed if name not in names]
+    if unknown:
+        raise BadArguments(f"{function.name} has no argument {unknown[0]!r}; it has {', '.join(names) or 'none'}")
+    data: dict[str, Any] = row.param if isinstance(row.param, dict) else {}
+    named = {**dict(zip(names, data.get("args") or [], strict=False)), **(data.get("kwargs") or {}), **changed}
+    packed, keywords, digest = function.pack((), named)
+    param = {"data": pack({**data, "args": packed, "kwargs": keywords})}
+    return {**root, "param": param, "tags": {**root["tags"], "durable:arguments": digest}}

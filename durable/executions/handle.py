@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import NotFound, StoreRefused, Waiting
 from durable.core.limits import CANCEL_GRACE_S
+from durable.core.sealing import opened
 from durable.executions.stream_reader import StreamItem
 from durable.functions.failures import rebuild
 from durable.records.values import from_json
@@ -47,7 +48,7 @@ class Execution[T]:
             if error.status == 404:
                 raise NotFound("execution", self.id) from None
             raise
-        value = row.value
+        value = opened(row.value)
         if row.state == "resolved":
             shaped: T = from_json(value, self._returns, f"the result of {self.id}")
             return shaped

@@ -68,7 +68,7 @@ async def settle_promise(store: StoreFace, promise_id: str, value: Any = None, *
         found = (await store.request("promise.settle", {"id": promise_id, "state": state, "value": value_})).data[
             "promise"
         ]
-    if (found["state"], (found.get("value") or {}).get("data")) != (state, data):
+    if (found["state"], unpack((found.get("value") or {}).get("data"))) != (state, unpack(data)):
         raise Conflict(f"promise {promise_id!r} was settled before: it is {found['state']}")
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from durable.core import ids
 from durable.core.errors import NotFound, StoreRefused
+from durable.core.sealing import opened
 from durable.store.changes import StoreChange
 from durable.store.port import StoreFace
 from durable.store.rows import PublishedRow, StreamRow
@@ -39,7 +40,7 @@ class StreamItem:
         """From the store's row."""
         step = None if row.step is None else row.step.removeprefix(ids.PREFIX)
         written_at = datetime.fromtimestamp(row.written_at / 1000, UTC)
-        return cls(row.offset, row.value, written_at, step, row.position)
+        return cls(row.offset, opened(row.value), written_at, step, row.position)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, the time as text."""
@@ -131,7 +132,7 @@ async def read_published(
     if not wait:
         found = await store.reads.published(execution_id, key)
         if found:
-            return found[0].value
+            return opened(found[0].value)
         raise NotFound("published value", f"{key} of {execution_id}")
     settled = asyncio.ensure_future(store.settled(promise_id, halts=True))
     try:
@@ -141,7 +142,7 @@ async def read_published(
                     changed, done = news.next(), settled.done()
                     found = await store.reads.published(execution_id, key)
                     if found:
-                        return found[0].value
+                        return opened(found[0].value)
                     if done:
                         await _ended(settled, execution_id)
                         raise NotFound("published value", f"{key} of {execution_id}", "it has ended without one")
@@ -156,4 +157,4 @@ async def list_published(store: StoreFace, execution_id: str) -> list[PublishedR
     found = await store.reads.published(execution_id)
     if not found and await store.reads.get_execution(execution_id) is None:
         raise NotFound("execution", execution_id)
-    return found
+    return [replace(row, value=opened(row.value)) for row in found]

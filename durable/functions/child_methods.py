@@ -16,7 +16,7 @@ from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE
 from durable.core.errors import BadArguments, StoreRefused
 from durable.core.limits import CANCEL_GRACE_S
-from durable.functions.definition import NEVER, Function
+from durable.functions.definition import NEVER, Function, require_durable
 from durable.functions.operation import Operation
 from durable.functions.replay.function_pass import FunctionPass, Perform, UnderWay
 from durable.functions.replay.record import OperationKey
@@ -81,8 +81,7 @@ class Starting(ABC):
         that one. parent_close: "cancel" cancels it, clean-up included, when this function ends or is cancelled without
         it; "detach" lets it go on. `ctx.options(timeout=…)` is its deadline. BadArguments.
         """
-        if not isinstance(fn, Function):
-            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        require_durable(fn)
         if parent_close not in ("cancel", "detach"):
             raise BadArguments(f'parent_close is "cancel" or "detach", not {parent_close!r}')
         self._pass.run.require("child executions")

@@ -17,6 +17,7 @@ from resonate.types import PromiseRecord
 
 from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
+from durable.core.agent_tool import tool_tags
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
@@ -240,6 +241,10 @@ class Context(Asking, Publishing, Receiving, Starting):
 
         return body
 
+    def _inside(self, function_pass: FunctionPass) -> Context:
+        """The context of a function that this one runs: of the same class, unless that is about something else."""
+        return type(self)(function_pass, self._threads, self._cells)
+
     def _nested(self, step: Step, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Perform:
         outer, limit = self._pass, self._timeout
         cleans_up = outer.cleans_up
@@ -262,7 +267,7 @@ class Context(Asking, Publishing, Receiving, Starting):
             run.step_begun(found.promise_id, name, nested=True)
             if outer.ended:
                 nested.leave_off()
-            context = type(self)(nested, self._threads, self._cells)
+            context = self._inside(nested)
 
             async def main() -> Any:
                 try:
@@ -387,7 +392,7 @@ class Context(Asking, Publishing, Receiving, Starting):
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
             if known is not None:
                 return known
-            found.tags |= function_pass.run.traced()
+            found.tags |= function_pass.run.traced() | tool_tags()
             return await function_pass.create(found, function_pass.remote(found, timeout=limit, data=data, task=True))
 
         operation = self._begin(made, perform, Result.from_record, self._cells.cell_tags(session))

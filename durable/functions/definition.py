@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
@@ -169,6 +171,7 @@ class Function[**P, T_co]:
         version: int = 1,
         retry: Retry = NEVER,
         aliases: Iterable[str] = (),
+        instance: str = "",
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise BadArguments(
@@ -182,16 +185,21 @@ class Function[**P, T_co]:
         self.companion: Companion | None = None
         self.startable = True
         """Whether people start it by its name: not turns of an actor, nor what the engine runs for itself."""
+        module, own = fn.__module__, fn.__qualname__
+        if instance:
+            owner = type(cast(MethodType, fn).__self__)
+            module, own = owner.__module__, f"{owner.__qualname__}({instance}).{fn.__name__}"
+            name = None if name is None else f"{name}({instance})"
         self.given_name = None if name is None else _check_name(name)
-        self.name = name or fn.__qualname__.replace(".<locals>.", ".")
+        self.name = name or own.replace(".<locals>.", ".")
         self.version = version
         self.retry = retry
-        self.where = where(fn.__module__)
-        self.source = file_of(fn.__module__) or source(fn.__module__)
+        self.where = where(module)
+        self.source = file_of(module) or source(module)
         self.definition = Definition.here(__name__)
         self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
-        self.__module__ = fn.__module__
+        self.__module__ = module
         self.__wrapped__ = fn
         self.returns = hints_of(fn).get("return", inspect.Parameter.empty)
         lint = os.environ.get("DURABLE_LINT")
@@ -267,6 +275,138 @@ class Function[**P, T_co]:
 
     def __repr__(self) -> str:
         return f"<durable function {self.id}>"
+
+    if TYPE_CHECKING:  # what `@durable.function` gives in a class is a DurableMethod
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Function[P, T_co]: ...
+        @overload
+        def __get__[**Q](
+            self: Function[Concatenate[Any, Q], T_co], instance: object, owner: type
+        ) -> Function[Q, T_co]: ...
+        def __get__(self, instance: object, owner: type) -> Any: ...
+
+
+# -- methods of configured instances ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DurableMethod:
+    """A method with `@durable.function`: of each registered instance of its class it is a function of its own."""
+
+    fn: Callable[..., Awaitable[Any]]
+    options: Mapping[str, Any]
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None:
+            return self
+        registered = _registered.get(id(instance))
+        found = None if registered is None else registered.functions.get(self.fn.__name__)
+        return UnregisteredMethod(self.fn, instance) if found is None else found
+
+    def __repr__(self) -> str:
+        return f"<durable method {self.fn.__qualname__}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnregisteredMethod:
+    """A durable method of an instance that nobody registered: it can be called, and not started."""
+
+    fn: Callable[..., Awaitable[Any]]
+    instance: object
+
+    def __call__(self, ctx: Any, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        return self.fn(self.instance, ctx, *args, **kwargs)
+
+
+@dataclass(slots=True)
+class _Instance:
+    """A registered object, its name, and its durable methods."""
+
+    object: object
+    name: str
+    functions: dict[str, Function[..., Any]]
+
+
+_registered: dict[int, _Instance] = {}
+"""Instances by their identity, which they keep as long as they are here."""
+
+INSTANCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def register[T](instance: T, name: str) -> T:
+    """Make the durable methods of an object functions of this process, under a name that outlives it. Returns it.
+
+    Executions record `Class(name).method`. An engine runs them only where an object of that class is registered by that
+    name, so register it where the class is imported, with the configuration that it has there. Again under the same
+    name it takes the place of an earlier object of a class that was loaded anew. Raises BadArguments for an object
+    without durable methods and for what is no name (letters, digits, `_`, `.`, `-`, at most 64); Conflict where another
+    object of the class has the name, or the object has another one.
+    """
+    owner = type(instance)
+    if not isinstance(name, str) or INSTANCE_NAME.fullmatch(name) is None:
+        raise BadArguments(f"{name!r} cannot be the name of an instance: 1 to 64 letters, digits, '_', '.' and '-'")
+    known = _registered.get(id(instance))
+    if known is not None and known.name == name:
+        return instance
+    if known is not None:
+        raise Conflict(f"this {owner.__qualname__} is registered already, as {known.name!r}")
+    if any(type(each.object) is owner and each.name == name for each in _registered.values()):
+        raise Conflict(f"another {owner.__qualname__} is registered as {name!r}: give each a name of its own")
+    functions = _methods_of(instance, name)
+    for other_id, other in [*_registered.items()]:
+        if other.name == name and _is_same_class(type(other.object), owner):
+            del _registered[other_id]  # of a class that was loaded anew
+    _registered[id(instance)] = _Instance(instance, name, functions)
+    return instance
+
+
+def _methods_of(instance: object, name: str) -> dict[str, Function[..., Any]]:
+    """The durable methods of an object as functions of this process: all of them, or none. BadArguments, Conflict."""
+    owner = type(instance)
+    methods = {each: inspect.getattr_static(owner, each) for each in dir(owner) if not each.startswith("__")}
+    durable = {each: found for each, found in methods.items() if isinstance(found, DurableMethod)}
+    if not durable:
+        raise BadArguments(f"{owner.__qualname__} has no durable methods; decorate one with @durable.function")
+    for each in _registered.values():
+        taken = {found.given_name for found in each.functions.values()} - {None}
+        again = taken & {f"{found.options['name']}({name})" for found in durable.values()}
+        if again and not _is_same_class(type(each.object), owner):
+            raise Conflict(f"{again.pop()} is a method of a {type(each.object).__qualname__} already: use another name")
+    functions: dict[str, Function[..., Any]] = {}
+    try:
+        for method, found in durable.items():
+            functions[method] = Function(MethodType(found.fn, instance), instance=name, **found.options)
+    except BaseException:
+        for function in functions.values():
+            for served in function.ids:
+                del KNOWN[served]
+        raise
+    return functions
+
+
+def _is_same_class(one: type, other: type) -> bool:
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+def _is_method(fn: Callable[..., Any]) -> bool:
+    """Whether a function stands in a class and takes `self` before its context."""
+    in_class = "." in fn.__qualname__ and not fn.__qualname__.rpartition(".")[0].endswith("<locals>")
+    return in_class and next(iter(inspect.signature(fn).parameters), "") == "self"
+
+
+def require_durable(fn: object) -> None:
+    """BadArguments for what is no durable function, with what to do."""
+    if isinstance(fn, Function):
+        return
+    name = getattr(fn, "__name__", fn)
+    if isinstance(fn, DurableMethod | UnregisteredMethod):
+        owner, _, method = fn.fn.__qualname__.rpartition(".")
+        raise BadArguments(
+            f"{method} is a method: register the {owner} that it is of under a name, durable.register({owner}(…), "
+            f"'NAME'), and give its own method"
+        )
+    raise BadArguments(f"{name!r} is not durable; decorate it with @durable.function")
 
 
 def known_as(function: str) -> Function[..., Any] | None:
@@ -350,13 +490,21 @@ def function[**P, T_co](
     name: what it is known by in records, wherever it is defined; default its module and its own name. version: raise
     it when a change would break the executions that are under way; engines go on serving the versions they know.
     retry: for an execution whose function raises before it made a step; of a nested function it is not looked at.
+    In a class, with `self` before `ctx`, it is a function of each object that `durable.register` was given.
     aliases: what it was known by before it was renamed or moved, each as `module::name`, `file.py::name` or a given
     name; executions recorded so are run by it. Raises
     Conflict where another function is known by one of these.
     """
-    if fn is not None:
-        return Function(fn)
-    return lambda f: Function(f, name=name, version=version, retry=retry, aliases=aliases)
+    options = {"name": name, "version": version, "retry": retry, "aliases": aliases}
+
+    def decorate(fn: Callable[Concatenate[Any, P], Awaitable[T_co]]) -> Function[P, T_co]:
+        if inspect.iscoroutinefunction(fn) and _is_method(fn):
+            if aliases:
+                raise BadArguments(f"{fn.__qualname__}: aliases are of functions; a method is known by its instances")
+            return cast("Function[P, T_co]", DurableMethod(fn, options))
+        return Function(fn, **cast(Any, options))
+
+    return decorate if fn is None else decorate(fn)
 
 
 def seconds(value: float | timedelta | None) -> float | None:

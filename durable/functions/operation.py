@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resonate.types import PromiseRecord
 
+from durable.core.errors import KeyUnavailable
 from durable.functions.failures import rebuild
 from durable.functions.replay.function_loop import PassEnded
 from durable.records.codec import decode
@@ -57,7 +58,12 @@ class Operation[T](Coroutine[Any, Any, T]):
             await waiter
         record = self._record
         assert record is not None, "a waiter is woken by a delivery"
-        value = decode(record)
+        try:
+            value = decode(record)
+        except KeyUnavailable as error:  # nothing of it is known, so the function can be told neither
+            assert self._function_pass is not None
+            self._function_pass.run.halt(error)
+            raise PassEnded from None
         if record.state == "resolved":
             return self._shape(value)
         raise rebuild(record.state, value, self.promise_id.removeprefix("exec:")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
@@ -35,7 +36,13 @@ class DashboardMount:
             from durable.http.dashboard.dashboard import Dashboard
             from durable.http.dashboard.engine_source import EngineSource
 
-            engine = EngineSource(self._target, runs_code=self._runs_code, observer=self._site.observe)
+            site, shared = self._site, None
+            if site.runs:
+                from durable.http.api.server_engine import server_engine
+
+                shared = partial(server_engine, site)
+            runs_code = self._runs_code or site.runs
+            engine = EngineSource(self._target, runs_code=runs_code, observer=site.observe, shared=shared)
             self._dashboard = Dashboard(self._site, engine)
         return self._dashboard
 

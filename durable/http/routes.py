@@ -43,6 +43,8 @@ READY_S = 5.0
 type Handler = Callable[[Request], Awaitable[Response]]
 
 
+API = "/api/v1"
+
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -71,7 +73,7 @@ def create_app(site: Site, pages: ASGIApp | None = None) -> Starlette:
             Route("/health", _health, methods=["GET"]),
             Route("/ready", routes.ready, methods=["GET"]),
             Route("/metrics", _reading(site, routes.metrics), methods=["GET"]),
-            Mount("/api/v1", _ApiOnDemand(site)),
+            Mount(API, _ApiOnDemand(site)),
             *(() if pages is None else (Route("/", _to_pages, methods=["GET"]), Mount("/ui", pages))),
         ],
         middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
@@ -398,9 +400,18 @@ class _HeadLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and _head_bytes(scope) > HTTP_HEAD_BYTES_MAX:
             text = f"the request's head is longer than {HTTP_HEAD_BYTES_MAX} bytes (HTTP_HEAD_BYTES_MAX)"
-            await refusal(431, text)(scope, receive, send)
+            await _told(scope["path"], 431, "TOO_LARGE", text)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _told(path: str, status: int, code: str, text: str) -> Response:
+    """A refusal in the form that errors have under this path."""
+    if not path.startswith(f"{API}/"):
+        return refusal(status, text)
+    from durable.http.api.problems import problem
+
+    return problem(status, code, text)
 
 
 def _head_bytes(scope: Scope) -> int:
@@ -424,4 +435,5 @@ async def _health(_request: Request) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return refusal(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}")
+    text = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    return _told(request.scope["path"], error.status_code, "NOT_FOUND", text)

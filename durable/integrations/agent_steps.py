@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
+from pydantic_core import to_jsonable_python
+
+from durable.core.agent_tool import agent_tool
 from durable.core.errors import BadArguments, Denied, ExecutionError, ExecutionTimedOut
 from durable.core.limits import PROMPT_CHARS_MAX
 from durable.functions.context import Context
@@ -52,8 +55,12 @@ def question_of(tool: str, arguments: str) -> str:
 
 
 def recordable(value: Any) -> Any:
-    """A value as JSON, `?` in the place of halves of surrogate pairs. TypeError, ValueError for what is none."""
-    return json.loads(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"))
+    """A value as JSON, with `?` for halves of surrogate pairs, and "NaN" and the like as text. TypeError for others."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(to_jsonable_python(value, inf_nan_mode="strings"), ensure_ascii=False)
+    return json.loads(text.encode("utf-8", "replace"))
 
 
 def failure_text(error: ExecutionError) -> str:
@@ -63,9 +70,11 @@ def failure_text(error: ExecutionError) -> str:
     return f"{error}\n{error.traceback}".strip()
 
 
-async def session_code(ctx: Context, code: str, session: str) -> dict[str, Any]:
-    """Run code in a session: what it printed, its value and its error, each where there is one."""
-    result = await ctx.execute(code, session=session, check=False)
+async def session_code(ctx: Context, code: str, session: str, tool: str, call: str) -> dict[str, Any]:
+    """Run code in a session: what it printed, its value and its error, each where there is one. call: its id."""
+    with agent_tool(tool, call):
+        running = ctx.execute(code, session=session, check=False)
+    result = await running
     found: dict[str, Any] = {"stdout": result.stdout, "stderr": result.stderr, "value": result.repr}
     if result.error is not None:
         found["error"] = failure_text(result.error)

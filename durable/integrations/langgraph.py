@@ -37,6 +37,8 @@ from durable.store.port import StoreFace
 
 _KEYS_MAX = 10_000
 """Keys of one list of the store."""
+_DELETED_KEYS_MAX = 500
+"""Keys that one transaction removes: others write in between."""
 
 
 class DurableSaver(BaseCheckpointSaver[str]):
@@ -68,13 +70,32 @@ class DurableSaver(BaseCheckpointSaver[str]):
         data = {"namespace": self._namespace, "key": key, "value": json.dumps(value), "quota": GRAPH_BYTES_MAX}
         await self._store.request("kv.set", data)
 
-    async def _delete(self, keys: Sequence[str]) -> None:
-        requests = ({"namespace": self._namespace, "key": key} for key in keys)
-        await asyncio.gather(*(self._store.request("kv.delete", each) for each in requests))
+    async def _write(
+        self, put: Mapping[str, Any], fill: Mapping[str, Any], greatest: Mapping[str, Any] | None = None
+    ) -> None:
+        """Set keys, those of `fill` where nothing is, and those of `greatest` where less is, in one transaction."""
+        data = {
+            "namespace": self._namespace,
+            "quota": GRAPH_BYTES_MAX,
+            "put": {key: json.dumps(value) for key, value in put.items()},
+            "fill": {key: json.dumps(value) for key, value in fill.items()},
+            "greatest": {key: json.dumps(value) for key, value in (greatest or {}).items()},
+        }
+        await self._store.request("kv.write", data)
 
-    async def _keys(self, prefix: str) -> list[str]:
+    async def _delete(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), _DELETED_KEYS_MAX):
+            some = list(keys[start : start + _DELETED_KEYS_MAX])
+            data = {"namespace": self._namespace, "quota": GRAPH_BYTES_MAX, "delete": some}
+            await self._store.request("kv.write", data)
+
+    async def _listed(self, prefix: str) -> list[str]:
         data = {"namespace": self._namespace, "prefix": prefix, "limit": _KEYS_MAX}
         keys: list[str] = (await self._store.request("kv.list", data)).data["keys"]
+        return keys
+
+    async def _keys(self, prefix: str) -> list[str]:
+        keys = await self._listed(prefix)
         if len(keys) == _KEYS_MAX:
             raise StoreError(
                 f"there are more than {_KEYS_MAX} checkpoints or writes under {prefix!r}; prune, or set keep="
@@ -97,13 +118,11 @@ class DurableSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,  # noqa: ARG002
     ) -> RunnableConfig:
-        """Keep a checkpoint: first its values, then that it is the newest, then itself, which makes all of it count."""
+        """Keep a checkpoint, its values, and that it is the newest, in one transaction."""
         thread, namespace = _place(config)
-        head = _joined("h", thread, namespace)
         values = {name: self._packed(value) for name, value in checkpoint["channel_values"].items()}
         digests = {name: _digest(packed) for name, packed in values.items()}
         blobs = {_joined("b", thread, digests[name]): packed for name, packed in values.items()}
-        await asyncio.gather(*(self._set(key, packed) for key, packed in blobs.items()))
         rest = {key: value for key, value in checkpoint.items() if key != "channel_values"}
         record = {
             "parent": config["configurable"].get("checkpoint_id"),
@@ -111,10 +130,8 @@ class DurableSaver(BaseCheckpointSaver[str]):
             "metadata": self._packed(get_checkpoint_metadata(config, metadata)),
             "values": digests,
         }
-        newest = await self._newest(thread, namespace)
-        if checkpoint["id"] > (newest or ""):
-            await self._set(head, [checkpoint["id"], newest])
-        await self._set(_joined("c", thread, namespace, checkpoint["id"]), record)
+        put = {_joined("c", thread, namespace, checkpoint["id"]): record}
+        await self._write(put, blobs, {_joined("h", thread, namespace): checkpoint["id"]})
         if self._keep is not None:
             await self._prune(thread, namespace, self._keep)
         return _config(thread, namespace, checkpoint["id"])
@@ -125,13 +142,12 @@ class DurableSaver(BaseCheckpointSaver[str]):
         """Keep what a task wrote; what is there already stays, but for errors and interrupts, which are replaced."""
         thread, namespace = _place(config)
         place = (thread, namespace, str(config["configurable"]["checkpoint_id"]))
-        key = _joined("w", *place, task_id)
-        kept = await self._get(key) or {}
+        packed: dict[bool, dict[str, Any]] = {True: {}, False: {}}
         for number, (channel, value) in enumerate(writes):
             index = WRITES_IDX_MAP.get(channel, number)
-            if index < 0 or str(index) not in kept:
-                kept[str(index)] = [task_path, channel, self._packed(value)]
-        await self._set(key, kept)  # all at once: a task that wrote a part would count as done
+            key = _joined("w", *place, task_id, str(index))
+            packed[index < 0][key] = [task_path, channel, self._packed(value)]
+        await self._write(packed[True], packed[False])  # all at once: a task that wrote a part would count as done
 
     # -- getting ------------------------------------------------------------------------------------------------------
 
@@ -142,13 +158,9 @@ class DurableSaver(BaseCheckpointSaver[str]):
         return None if found is None else await self._tuple(thread, namespace, found)
 
     async def _newest(self, thread: str, namespace: str) -> str | None:
-        """The newest checkpoint's id; where that was announced and never came, the one before."""
-        head = await self._get(_joined("h", thread, namespace))
-        if head is None:
-            return None
-        newest, before = head
-        there = await self._get(_joined("c", thread, namespace, newest)) is not None
-        return str(newest) if there else before
+        """The id of the newest checkpoint."""
+        newest: str | None = await self._get(_joined("h", thread, namespace))
+        return newest
 
     async def _tuple(self, thread: str, namespace: str, checkpoint_id: str) -> CheckpointTuple | None:
         record = await self._get(_joined("c", thread, namespace, checkpoint_id))
@@ -158,11 +170,12 @@ class DurableSaver(BaseCheckpointSaver[str]):
         blobs = await asyncio.gather(*(self._get(_joined("b", thread, record["values"][name])) for name in names))
         values = {name: self._unpacked(blob) for name, blob in zip(names, blobs, strict=True)}
         keys = await self._keys(_joined("w", thread, namespace, checkpoint_id, ""))
-        writes = []
-        for key in keys:
-            task_id = _parts(key)[4]
-            kept = await self._get(key) or {}
-            writes += [(path, task_id, int(index), channel, packed) for index, (path, channel, packed) in kept.items()]
+        kept = await asyncio.gather(*(self._get(key) for key in keys))
+        writes = [
+            (write[0], parts[4], int(parts[5]), write[1], write[2])
+            for parts, write in zip(map(_parts, keys), kept, strict=True)
+            if write is not None
+        ]
         writes.sort(key=lambda each: writes_sort_key(each[0], each[1], each[2]))
         parent = record["parent"]
         return CheckpointTuple(
@@ -205,7 +218,8 @@ class DurableSaver(BaseCheckpointSaver[str]):
     async def adelete_thread(self, thread_id: str) -> None:
         """Forget a thread."""
         for kind in "hcwb":
-            await self._delete(await self._keys(_joined(kind, str(thread_id), "")))
+            while keys := await self._listed(_joined(kind, str(thread_id), "")):
+                await self._delete(keys)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Forget the checkpoints of these runs, by `run_id` in their metadata."""
@@ -256,7 +270,7 @@ class DurableSaver(BaseCheckpointSaver[str]):
             await self._delete([key for key in blobs if _parts(key)[2] not in used])
             for key in await self._keys(_joined("h", thread, "")):
                 head = heads.get(_parts(key)[2])
-                await (self._delete([key]) if head is None else self._set(key, [head, None]))
+                await (self._delete([key]) if head is None else self._set(key, head))
 
     # -- in other threads ---------------------------------------------------------------------------------------------
 
@@ -313,7 +327,9 @@ class DurableSaver(BaseCheckpointSaver[str]):
 
 
 def _place(config: RunnableConfig) -> tuple[str, str]:
-    configurable = config["configurable"]
+    configurable = config.get("configurable") or {}
+    if "thread_id" not in configurable:
+        raise BadArguments("the config names no thread: graph.ainvoke(…, {'configurable': {'thread_id': '42'}})")
     return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", ""))
 
 

@@ -41,6 +41,7 @@ from agents import (
 from agents.mcp import MCPServer
 from agents.memory import SessionSettings
 from agents.run import AgentRunner, get_default_agent_runner, set_default_agent_runner
+from agents.tool_context import ToolContext
 from mcp.types import CallToolResult
 from mcp.types import Tool as McpTool
 from pydantic import BaseModel, TypeAdapter
@@ -386,7 +387,7 @@ def run_code_tool(session: str = "agent", *, name: str = "run_code") -> Function
     The session is made with what it may do before: `engine.session(session, profile="isolated")`.
     """
 
-    async def run_code(code: str) -> str:
+    async def run_code(tool_context: ToolContext[Any], code: str) -> str:
         """Run Python code. Variables, imports and functions stay for the next call; the last expression is the value.
 
         Args:
@@ -395,7 +396,7 @@ def run_code_tool(session: str = "agent", *, name: str = "run_code") -> Function
         run = _RUN.get()
         if run is None:
             raise BadArguments("run_code works in DurableRunner.run only: its executions belong to the function")
-        return json.dumps(await session_code(run.ctx, code, session))
+        return json.dumps(await session_code(run.ctx, code, session, name, tool_context.tool_call_id))
 
     return tool_step(function_tool(run_code, name_override=name), False)
 

@@ -52,7 +52,14 @@ from durable.core.errors import BadArguments, ExecutionError
 from durable.core.limits import PROMPT_CHARS_MAX
 from durable.functions.context import Context
 from durable.functions.definition import Retry
-from durable.integrations.agent_steps import ApprovalOptions, StepOptions, question_of, session_code, tool_options
+from durable.integrations.agent_steps import (
+    ApprovalOptions,
+    StepOptions,
+    question_of,
+    recordable,
+    session_code,
+    tool_options,
+)
 
 STEP = "durable"
 """The key of a tool's metadata under which its Retry stands, or False for a tool that is no step."""
@@ -88,7 +95,11 @@ class _Steps(JournalCallableOperationBackend[StepOptions]):
         async def operation() -> object:
             nonlocal ran
             ran = True
-            return await body()
+            token = _RUN.set(None)  # agents that a tool runs are part of its step
+            try:
+                return recordable(await body())
+            finally:
+                _RUN.reset(token)
 
         options = run.ctx.options(name=name, retry=config.retry, timeout=config.timeout)
         value = await options.run(operation)
@@ -254,7 +265,7 @@ def run_code_toolset(session: str = "agent", *, name: str = "run_code") -> Funct
     """
     toolset: FunctionToolset[Any] = FunctionToolset(id=f"durable_{session}")
 
-    async def run_code(code: str) -> dict[str, Any]:
+    async def run_code(run_context: RunContext[Any], code: str) -> dict[str, Any]:
         """Run Python code. Variables, imports and functions stay for the next call; the last expression is the value.
 
         Args:
@@ -263,9 +274,9 @@ def run_code_toolset(session: str = "agent", *, name: str = "run_code") -> Funct
         run = _RUN.get()
         if run is None:
             raise BadArguments("run_code works in run_agent only: the session's execution belongs to the function")
-        return await session_code(run.ctx, code, session)
+        return await session_code(run.ctx, code, session, name, run_context.tool_call_id or "")
 
-    toolset.add_function(run_code, name=name, metadata={STEP: False})
+    toolset.add_function(run_code, takes_ctx=True, name=name, metadata={STEP: False})
     return toolset
 
 

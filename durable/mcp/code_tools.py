@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import mcp_types as types
 
 from capabilities.sandbox.errors import CapabilityDenied, CpuLimitExceeded, SandboxError
+from durable.core.agent_tool import agent_tool
 from durable.core.errors import BadArguments, Busy, DurableError, ExecutionError
 from durable.core.limits import MCP_ITEMS_MAX, MCP_OUTPUT_CHARS_MAX
 from durable.engine.views import session_view
@@ -23,7 +24,8 @@ _CONTEXT = ("task", "input", "env", "metadata")
 async def run_code(call: ToolCall, args: tool_arguments.RunCode) -> str:
     """Run code in a session; the execution's id."""
     session = await call.host.session(call.scope, args.session, args.language)
-    return (await session.submit(args.code, id=args.id)).id
+    with agent_tool("run_code"):
+        return (await session.submit(args.code, id=args.id)).id
 
 
 async def session_list(call: ToolCall, _: tool_arguments.NoArguments) -> types.CallToolResult:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from durable.core.limits import (
     ID_CHARS_MAX,
@@ -36,9 +37,31 @@ type CheckpointName = Annotated[
 
 
 class ToolArguments(BaseModel):
-    """Base: what is not named is refused, and nothing is converted."""
+    """Base: what is not named is refused, and nothing is converted.
+
+    Clients that fill in every argument send null for those that they leave out: it counts as left out.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        optional = {name for name, info in cls.model_fields.items() if not info.is_required()}
+        return {name: value for name, value in given.items() if value is not None or name not in optional}
+
+
+def _from_text(value: Any) -> Any:
+    """An object or a list that a model has written as JSON text, which some do."""
+    if isinstance(value, str):
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        return found if isinstance(found, dict | list) else value
+    return value
 
 
 class NoArguments(ToolArguments):
@@ -119,7 +142,9 @@ class ForkSession(ToolArguments):
 class StartFunction(ToolArguments):
     function: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX, description="One of the functions offered.")]
     args: Annotated[
-        list[Any] | dict[str, Any], Field(description="Its arguments: a list in order, or an object by name.")
+        list[Any] | dict[str, Any],
+        BeforeValidator(_from_text),
+        Field(description="Its arguments: a list in order, or an object by name."),
     ] = Field(default_factory=list)
     id: Annotated[
         str | None,
@@ -139,6 +164,7 @@ class AgentCode(ToolArguments):
     code: Annotated[str, Field(max_length=MCP_SANDBOX_CODE_CHARS_MAX, description="The code to run, once, alone.")]
     context: Annotated[
         dict[str, Any],
+        BeforeValidator(_from_text),
         Field(description="What the code gets: task, input, env, metadata, each a global variable of that name."),
     ] = Field(default_factory=dict)
     language: Literal["auto", "python", "javascript", "wasm"] = "auto"

@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from resonate.types import PromiseRecord
 
+from durable.core.errors import KeyUnavailable
+from durable.core.sealing import ValueCodec, unseal
+
 _PICKLE = b"__py_pickle"
 
 
 class StripPickle:
-    """The codec seam: no `__py_pickle` field ever reaches the store or the SDK's unpickler, whoever wrote it."""
+    """The codec seam: no `__py_pickle` field ever reaches the store or the SDK's unpickler, whoever wrote it.
+
+    Values that are sealed are opened here; `refuse` makes the error of one whose key is missing.
+    """
+
+    def __init__(
+        self, codec: ValueCodec | None = None, refuse: Callable[[KeyUnavailable], Exception] | None = None
+    ) -> None:
+        self._codec = codec
+        self._refuse = refuse
 
     def encrypt(self, data: bytes) -> bytes:
-        return without_pickle(data)
+        plain = without_pickle(data)
+        return plain if self._codec is None else self._codec.seal(plain)
 
     def decrypt(self, data: bytes) -> bytes:
-        return without_pickle(data)
+        try:
+            return without_pickle(unseal(data))
+        except KeyUnavailable as error:
+            raise error if self._refuse is None else self._refuse(error) from None
 
 
 def without_pickle(data: bytes) -> bytes:
@@ -56,4 +73,4 @@ def decode_param(record: PromiseRecord) -> Any:
 def _decoded(data: Any) -> Any:
     if not data:
         return None
-    return msgspec.json.decode(without_pickle(base64.b64decode(data)))
+    return msgspec.json.decode(without_pickle(unseal(base64.b64decode(data))))

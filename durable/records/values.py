@@ -41,6 +41,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable.core.errors import BadArguments, NotEncodable
 from durable.core.limits import INT_BITS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX
+from durable.core.sealing import unseal
 from durable.records import notation
 
 JSON_BYTES_MAX = VALUE_BYTES_MAX * 3 // 4 - 2**10
@@ -787,6 +788,6 @@ def unpack(data: str | None) -> Any:
     if not data:
         return None
     try:
-        return msgspec.json.decode(notation.bytes_of(data))
+        return msgspec.json.decode(unseal(notation.bytes_of(data)))
     except (ValueError, msgspec.MsgspecError):
         return None

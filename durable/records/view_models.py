@@ -51,6 +51,8 @@ class ExecutionView:
     unknown_capabilities: list[str] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     """The words that it is found by."""
+    signals: list[str] = field(default_factory=list)
+    """The names of the signals that it waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,10 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A cron line and what runs at its ticks; `missed`: once, all or skip."""
+    """A cron line and what runs at its ticks; `missed`: once, all or skip; `overlap`: allow, skip, queue or cancel.
+
+    `jitter`: seconds. `skipped`: ticks that made nothing. `last_execution`: the newest that it started.
+    """
 
     id: str
     cron: str
@@ -173,6 +178,11 @@ class ScheduleView:
     created_at: str
     next_run_at: str
     last_run_at: str | None
+    overlap: str = "allow"
+    jitter: float = 0.0
+    paused: bool = False
+    skipped: int = 0
+    last_execution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

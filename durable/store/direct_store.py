@@ -14,6 +14,7 @@ import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
 from durable.core.ids import PREFIX
+from durable.core.sealing import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations import discarded_results
 from durable.store.operations.dispatch import collect_mail
@@ -24,6 +25,7 @@ from durable.store.operations.request_table import KINDS
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, MessageEnd, Tx
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
+from durable.store.protocol.sealed_requests import sealed
 from durable.store.rows import PromiseRow, promise_row
 from durable.store.standing import UNKNOWN, Standing
 from durable.store.waiters import Waiters
@@ -76,6 +78,8 @@ class DirectStore:
     glance: PointReads
     chunks: Any = None
     """Where large chunks of checkpoints are kept; None where that is beside the file."""
+    codec: ValueCodec | None = None
+    """How values are written; as they are without one."""
     name: str
     """What messages call it: never more of a URL than may be shown."""
     _liveness: EngineLiveness
@@ -152,6 +156,8 @@ class DirectStore:
             future.set_exception(EngineClosed(f"store {self.name!r} is closed"))
             return future
         known = KINDS[kind]
+        if self.codec is not None:
+            request = sealed(request, self.codec)
         job = Job(known.operation, request, internal or known.internal(request), kind, awaited=awaited)
         self._futures[job] = future
         self._writer.submit(job)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from durable.core.default_observer import log_event
 from durable.core.errors import StoreError
+from durable.core.sealing import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held
@@ -59,6 +60,18 @@ class ReadsFace(Protocol):
         limit: int = 100,
         before: str | None = None,
     ) -> list[ExecutionRow]: ...
+
+    async def count_executions(
+        self,
+        *,
+        session: str | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[str, int]: ...
+
+    async def signal_waits(self, *, executions: list[str]) -> list[tuple[str, str]]: ...
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None: ...
 
@@ -126,6 +139,9 @@ class StoreFace(Protocol):
     def key(self) -> bytes:
         """The key that checkpoints are signed and verified with here."""
 
+    codec: ValueCodec | None
+    """How values are written."""
+
     @property
     def reads(self) -> ReadsFace: ...
 
@@ -170,8 +186,19 @@ async def open_store(
     create: bool = True,
     token: str | None = None,
     observer: Observer = log_event,
+    codec: ValueCodec | None = None,
 ) -> StoreFace:
-    """The store at a path or a URL. `durability` is about files, `token` about served stores."""
+    """The store at a path or a URL. `durability` is about files, `token` about served stores. codec: how values are
+    written; as DURABLE_KEYS says when None."""
+    codec = codec or ValueCodec.from_environment()
+    store = await _open_store(target, durability, create, token, observer)
+    store.codec = codec
+    return store
+
+
+async def _open_store(
+    target: str | Path, durability: Durability, create: bool, token: str | None, observer: Observer
+) -> StoreFace:
     named = parsed(target)
     if is_url(target):
         from durable.store.open_server import open_server  # brings an HTTP client, which a file never needs

@@ -6,12 +6,15 @@ time has just passed may still read as pending here for a moment; the protocol's
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import batched
 
 import msgspec
 
 from durable.core.ids import MAILBOX
+from durable.core.limits import COUNTED_ROWS_MAX
+from durable.core.sealing import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record
@@ -133,6 +136,50 @@ def _tagged(
     return f"{_COLUMNS}{source}{_JOINS} WHERE {where} ORDER BY g.created_at DESC, g.id DESC LIMIT {limit}", parameters
 
 
+def _made_between(column: str, since: int | None, until: int | None) -> tuple[list[str], list[object]]:
+    """The conditions on when executions were made, and their parameters."""
+    bounds = ((f"{column} >= ?", since), (f"{column} < ?", until))
+    return [sql for sql, at in bounds if at is not None], [at for _, at in bounds if at is not None]
+
+
+def _counted(
+    parts: Sequence[tuple[str, str | None]], session: str | None, since: int | None, until: int | None
+) -> tuple[str, list[object]]:
+    """The number of executions in each of these ranges of an index (state and function), as far as they are counted."""
+    selects, parameters = [], list[object]()
+    between, times = _made_between("created_at", since, until)
+    for word, function in parts:
+        index = "tasks_listed" if function is None else "tasks_function" if session is None else "tasks_session"
+        conditions, values = ["listed = ?"], list[object]([word])
+        if function is not None:
+            conditions.insert(0, "function = ?")
+            values.insert(0, function)
+        if session is not None:
+            conditions.insert(0, "session = ?")
+            values.insert(0, session)
+        where = " AND ".join([*conditions, *between])
+        limited = f"SELECT 1 AS one FROM tasks INDEXED BY {index} WHERE {where} LIMIT {COUNTED_ROWS_MAX}"
+        selects.append(f"SELECT '{word}' AS word, count(*) AS rows FROM ({limited}) part")
+        parameters += [*values, *times]
+    return f"SELECT word, rows FROM ({' UNION ALL '.join(selects)}) parts", parameters
+
+
+def _tagged_states(
+    tag: tuple[str, str], session: str | None, functions: list[str] | None, since: int | None, until: int | None
+) -> tuple[str, list[object]]:
+    """The state of each execution with a tag, as far as they are counted."""
+    between, times = _made_between("g.created_at", since, until)
+    conditions, parameters = ["g.name = ?", "g.value = ?", *between], [*tag, *times]
+    if session is not None:
+        conditions.append("t.session = ?")
+        parameters.append(session)
+    if functions is not None:
+        conditions.append("t.function IN (SELECT value FROM json_each(?))")
+        parameters.append(dump(functions))
+    source = "SELECT t.listed FROM execution_tags g CROSS JOIN tasks t ON t.id = g.id"
+    return f"{source} WHERE {' AND '.join(conditions)} LIMIT {COUNTED_ROWS_MAX}", parameters
+
+
 _PRINTED = """
     WITH cut AS (
         SELECT coalesce(max(n), 0) AS n, min(CASE WHEN n > ?3 THEN start END) AS start FROM rewinds WHERE execution = ?1
@@ -215,6 +262,40 @@ class Reads(PageReads):
         found = [_execution(row) for row in rows]
         newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
         return [row for row in newest if state is None or row.state == state]
+
+    async def count_executions(
+        self,
+        *,
+        session: str | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[str, int]:
+        """How many executions there are in each state, as `list_executions` finds them; none of a state is left out.
+
+        Of each at most COUNTED_ROWS_MAX are counted: of a tag so many in all.
+        """
+        functions = await self._functions(session, function) if session is not None or function is not None else [None]
+        if tag is not None:
+            named = None if function is None else [name for name in functions if name is not None]
+            rows = await self._rows(*_tagged_states(tag, session, named, since, until))
+            return dict(Counter(row[0] for row in rows))
+        found: Counter[str] = Counter()
+        parts = [(word, name) for name in functions for word in WORDS]
+        for some in batched(parts, LIST_RANGES_MAX):
+            for word, count in await self._rows(*_counted(some, session, since, until)):
+                found[word] += count
+        return {word: min(count, COUNTED_ROWS_MAX) for word, count in found.items() if count}
+
+    async def signal_waits(self, *, executions: list[str]) -> list[tuple[str, str]]:
+        """The signals that these executions wait for, in order of name: execution and name, once for each wait."""
+        rows = await self._rows(
+            "SELECT w.execution, w.name FROM signal_waits w JOIN promises p ON p.id = w.promise"
+            " WHERE w.execution IN (SELECT value FROM json_each(?)) AND p.state = 'pending'",
+            [dump([f"exec:{each}" for each in executions])],
+        )
+        return sorted((row[0].removeprefix("exec:"), row[1]) for row in rows)
 
     async def _place(self, before: str | None) -> tuple[int, str] | None:
         """Where in the order of lists an execution is."""
@@ -329,13 +410,9 @@ class Reads(PageReads):
         for row in rows:
             n, count, step, position, promise = row[0], row[1], row[2], row[3], promise_record(row[4:])
             found = promise_row(promise)
-            values = found.param.get("items") if isinstance(found.param, dict) else None
-            assert isinstance(values, list), f"a write holds its items: {found.id}"
-            items += [
-                StreamRow(n + i, value, step, None if position is None else position + i, found.created_at)
-                for i, value in enumerate(values)
-                if n + i >= from_offset
-            ]
+            for i in range(max(0, from_offset - n), count):
+                value, in_step = part_of(found.param, item=i), None if position is None else position + i
+                items.append(StreamRow(n + i, value, step, in_step, found.created_at))
             place = max(place, n + count)
         return StreamPage(items, place)
 
@@ -355,7 +432,7 @@ class Reads(PageReads):
             [f"exec:{execution_id}", *([] if key is None else [key])],
         )
         found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
-        return [PublishedRow(name, row.param[name], n, row.created_at) for name, n, row in found]
+        return [PublishedRow(name, part_of(row.param, key=name), n, row.created_at) for name, n, row in found]
 
     async def output_end(self, execution_id: str) -> int:
         """The offset of the end of what an execution has printed so far, in characters."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import msgspec
 
+from durable.core.sealing import decoded, is_placeholder, opened_if_possible
 from durable.store.protocol.requests import PromiseState, Record
 
 type State = Literal[
@@ -256,9 +256,23 @@ def decode_value(value: object) -> Any:
     if not isinstance(data, str):
         return None
     try:
-        return msgspec.json.decode(base64.b64decode(data, validate=True))
+        return decoded(data)
     except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
         return data
+
+
+def opened_row[T](row: T) -> T:
+    """A row that came from elsewhere, with what could not be opened there opened, as far as the keys are here."""
+    found: Any = row
+    if isinstance(found, list):
+        found = [opened_row(each) for each in found]
+    elif isinstance(found, StreamPage):
+        found = replace(found, items=opened_row(found.items))
+    else:
+        names = [name for name in ("param", "value") if is_placeholder(getattr(found, name, None))]
+        if names:
+            found = replace(found, **{name: opened_if_possible(getattr(found, name)) for name in names})
+    return found  # type: ignore[no-any-return]
 
 
 def promise_row(record: Record) -> PromiseRow:

@@ -118,6 +118,8 @@ class Spans:
             attributes["durable.actor.name" if event.function else "durable.session.name"] = event.session
         if event.function:
             attributes["durable.function"] = event.function
+        if event.tool:
+            attributes |= _execute_tool(event)
         links = []
         if event.attempt > 1:
             before = TraceParent(trace_id, attempt_span_id(event.execution, event.attempt - 1), True)
@@ -239,6 +241,16 @@ class Spans:
         finally:
             self._ids.trace_id.reset(trace)
             self._ids.span_id.reset(span)
+
+
+def _execute_tool(event: events.ExecutionStarted) -> Attributes:
+    """The attributes of a tool's run, by the GenAI conventions of OpenTelemetry."""
+    found: Attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": event.tool,
+        "gen_ai.tool.type": "function",
+    }
+    return found | ({"gen_ai.tool.call.id": event.tool_call} if event.tool_call else {})
 
 
 def _before(took_ms: float) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
 from durable.core.errors import BadArguments
-from durable.functions.definition import Function
+from durable.functions.definition import Function, require_durable
 from durable.records.values import unpack
 from durable.testing.crash_life import NAME, CrashPoint, LifeJournal, LifeResult, live, make_template
 from durable.testing.errors import CrashDiffers
@@ -97,8 +97,7 @@ def crash_everywhere(
     `durable.testing.open`: answers, signals, promises, fakes, capabilities. May be called with or without a running
     loop, which it blocks; the function runs on loops of its own.
     """
-    if not isinstance(fn, Function):
-        raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+    require_durable(fn)
     with tempfile.TemporaryDirectory(prefix="durable-crash-", ignore_cleanup_errors=True) as folder:
         template = Path(folder) / "template"
 

@@ -89,6 +89,7 @@ class EngineUnderTest(Engine):
         if self.is_open:
             self.store.post("engine.list", {}).add_done_callback(lambda answer: answer.exception())
             self._changes.tell()
+            self._prompt_changes.tell()
 
     @property
     def is_left(self) -> bool:

@@ -10,11 +10,13 @@ from . import opened
 
 BOTH = {
     "test_http_api",
+    "test_http_client",
     "test_http_events",
     "test_oracle_store",
     "test_store_actors",
     "test_store_keep",
     "test_store_leases",
+    "test_store_overlaps",
     "test_store_processes",
     "test_store_queues",
     "test_store_schedules",
@@ -24,6 +26,7 @@ BOTH = {
     "test_store_signals",
     "test_store_streams",
     "test_store_tasks",
+    "test_store_values",
 }
 
 

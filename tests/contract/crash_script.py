@@ -131,6 +131,7 @@ def the_day() -> list[Step]:
         *_imported(),
         *_actors(),
         *_queues(),
+        *_schedules(),
         *_leaving(),
     ]
 
@@ -366,6 +367,11 @@ def _permissions() -> list[Step]:
         Request("kv.set", {**one, "value": "1" * 20, "quota": 10}, 413),
         Request("kv.set", {"namespace": "shared", "key": "b", "value": "2", "quota": 10}),
         Request("kv.get", one),
+        Request(
+            "kv.write",
+            {"namespace": "shared", "quota": 99, "put": {"c": "1"}, "fill": {"b": "3", "d": "4"}, "delete": ["x"]},
+        ),
+        Request("kv.write", {"namespace": "shared", "quota": 5, "put": {"e": "1", "f": "1" * 20}}, 413),
         Request("kv.list", {"namespace": "session/desk"}),
         Request("kv.usage", {"namespace": "session/desk"}),
         Request("kv.delete", {"namespace": "shared", "key": "b"}),
@@ -533,6 +539,30 @@ def _queues() -> list[Step]:
         *(put(f"bulk-{n}", key="bulk") for n in range(3)),
         *(Request("promise.settle", settle(f"exec:{name}")) for name in ("fourth", "later", "typed")),
         *(Request("promise.settle", settle(f"exec:bulk-{n}")) for n in range(3)),
+    ]
+
+
+def _schedules() -> list[Step]:
+    """Ticks that find an execution going on, a pause, ticks by hand and of the past."""
+    tags = {"resonate:target": "poll://any@g", "durable:function": FUNCTION}
+
+    def put(name: str, overlap: str, **more: Any) -> Request:
+        plan = {"id": name, "cron": "@every 1s", "promiseId": "exec:{{.id}}-{{.timestamp}}", "promiseTimeout": 10**12}
+        return Request("schedule.put", {"schedule": {**plan, "promiseTags": tags}, "overlap": overlap, **more})
+
+    return [
+        *(put(f"every-{overlap}", overlap) for overlap in ("skip", "queue", "cancel")),
+        put("jitters", "queue", jitterMs=900),
+        Advance(1_000),
+        Advance(1_000),
+        put("every-skip", "skip", paused=True),
+        Request("schedule.pause", {"id": "every-queue", "paused": True}),
+        Request("schedule.pause", {"id": "every-skip", "paused": False}),
+        Request("schedule.trigger", {"id": "every-queue"}),
+        Request("schedule.backfill", {"id": "every-queue", "since": T0, "until": T0 + 3_000}),
+        Request("schedule.list", {}),
+        *(Request("schedule.delete", {"id": f"every-{overlap}"}) for overlap in ("skip", "queue", "cancel")),
+        Request("schedule.delete", {"id": "jitters"}),
     ]
 
 

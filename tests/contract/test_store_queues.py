@@ -400,3 +400,40 @@ async def test_one_that_finds_room_begins_at_once(tmp_path: Path) -> None:
         await store.request("promise.settle", settle("exec:one"))
         assert await offered(inbox) == ["two"]
     assert json.dumps(rules(tmp_path / "s.db")) == "[]"
+
+
+async def test_one_whose_deadline_passes_while_it_waits_leaves_the_line(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, concurrency=1)
+        await enqueue(store, "one")
+        late = execution("late", timeout_at=clock.now + 10)
+        await store.request("queue.enqueue", {"queue": "q", "promise": late, "dedupe": "d"})
+        await enqueue(store, "two")
+        assert await offered(inbox) == ["one"]
+        clock.now += 10
+        assert await state(store, "exec:late") == "rejected_timedout"
+        assert await counts(store) == (0, 1, 1)
+        assert (await enqueue(store, "next", dedupe="d"))["made"], "its dedupe is free again"
+        await store.request("promise.settle", settle("exec:one"))
+        assert await offered(inbox) == ["two"]
+    assert rules(tmp_path / "s.db") == []
+
+
+@pytest.mark.file_only("a database's time is the server's, which nobody sets back")
+async def test_a_rate_goes_on_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, rate=(2, 1_000))
+        for n in range(6):
+            await enqueue(store, f"x{n}")
+        assert await offered(inbox) == ["x0", "x1"]
+        clock.now -= 3_600_000
+        await store.request("engine.list", {})
+        begun = []
+        for _ in range(5):
+            clock.now += 1_000
+            begun += await offered(inbox)
+        assert begun == ["x2", "x3", "x4", "x5"], "an hour's change stops no queue"

@@ -39,4 +39,10 @@ async def test_an_actor_from_the_command_line(tmp_path: Path) -> None:
         (await typed("delete", "Kettle", "k")).failed(6, "is running", "stop it")
         assert "deleted, with 1 dead letters" in (await typed("delete", "Kettle", "k", "--force")).err
         (await typed("show", "Kettle", "k")).failed(3, "actor list")
+        assert (await typed("ask", "Kettle", "old", "fill", "1")).code == 0
+        assert (await typed("stop", "Kettle", "old")).code == 0
+        swept = await asyncio.to_thread(
+            terminal.durable, "--store", "s.db", "gc", "--actors", "--older-than", "0s", "--json"
+        )
+        assert (swept.data["actors"], swept.data["letters"], await engine.actors.find()) == (1, 0, [])
         (await typed("show", "Kettle", "nobody")).failed(3, "nobody", "actor list")

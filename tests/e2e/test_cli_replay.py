@@ -62,3 +62,18 @@ def test_checks_from_the_shell(tmp_path: Path) -> None:
     assert terminal.durable("signal", "one", "go").code == 0
     assert terminal.durable("resume", "one", "--json").data == ["one", "as 2"]
     assert terminal.durable("replay", "check", "--json").data == []
+
+
+def test_a_document_from_the_shell_goes_on_in_another_store(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.write("jobs.py", FIRST)
+    with terminal.running("run", "jobs.py::job", "--id", "one") as process:
+        read_errors_until(process, "waits for the signal 'go'")
+        process.kill()
+    assert terminal.durable("export", "one", "--out", "one.json").code == 0
+    terminal.durable("export", "one", "--out", "one.json").failed(2, "cannot be written")
+    terminal.durable("export", "other").failed(3, "other")
+    assert terminal.durable("export", "one", "--json").data["metadata"]["state"] == "waiting"
+    assert terminal.durable("--store", "there.db", "import", "one.json").out == "one\n"
+    assert terminal.durable("--store", "there.db", "signal", "one", "go").code == 0
+    assert terminal.durable("--store", "there.db", "resume", "one", "--json").data == ["one"]

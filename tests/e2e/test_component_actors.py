@@ -220,6 +220,8 @@ async def test_a_request_without_an_answer_fails_in_time_and_a_cancelled_one_has
         (last,) = [text for text in await engine.actors.journal("actor~ping~p") if '"callback"' in text]
         assert msgspec.json.decode(last)["args"][1]["err"]["kind"] == "RequestTimedOut"
         request = await ping.invoke("ask-once", "Nobody/x", {"base64": ""}, 60_000)
+        with pytest.raises(durable.Err, match="nobody waits for the answer"):
+            await engine.actor(Ping, "other").invoke("cancel", request)
         assert await ping.invoke("cancel", request) is None
         with pytest.raises(durable.Err, match="nobody waits for the answer"):
             await ping.invoke("cancel", request)
@@ -327,6 +329,17 @@ async def test_a_message_that_is_ended_while_it_runs_leaves_nothing(tmp_path: Pa
         await until((await engine.get(message)).state, lambda state: state == "running")
         assert await engine.cancel(message)
         assert await pong.invoke("count") == 1
+
+
+async def test_limits_are_of_each_message(tmp_path: Path) -> None:
+    small = talking.PONG.replace("max_fuel = 100000000", "max_fuel = 100000")
+    async with durable.open(tmp_path / "work.db") as engine:
+        await engine.sandbox.add(small, talking.pong())
+        pong = engine.actor(Pong, "a")
+        await pong.handle_message("", b"m")
+        with pytest.raises(durable.FuelExhausted):
+            await pong.invoke("spin")
+        assert [await pong.invoke("count") for _ in range(3)] == [1, 1, 1]
 
 
 async def test_a_stopped_actor_that_is_restarted_takes_messages_again(tmp_path: Path) -> None:

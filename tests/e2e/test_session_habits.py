@@ -20,7 +20,7 @@ CELLS = {
     "its exit code": ("!exit 3\n_exit_code", 3, ""),
     "a string that looks like one": ("text = '''\n%time x\n!ls\n'''\n%pwd\nlen(text)", 13, ""),
     "matplotlib": ("%matplotlib inline\n1", 1, ""),
-    "environment": ("%env MINE=7\n%env MINE", "7", ""),
+    "environment": ("%env MINE=7\n%env MINE", "7", "env: MINE=7\n"),
     "bash": ("%%bash\necho one\necho two", None, "one\ntwo\n"),
     "modulo stays": ("a = 7\na \\\n%3", 1, ""),
     "indented as a whole": ("    if True:\n        print('in')\n    4", 4, "in\n"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mcp.client import Client
+from mcp.shared import _otel
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
@@ -13,8 +15,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import durable
+from durable.mcp.server import mcp_server
+from durable.mcp.tool_host import McpOptions
 from durable.telemetry import OpenTelemetry
 from durable.telemetry.trace_ids import attempt_span_id, trace_id_of
+from tests.e2e.mcp_process import ERAS
 
 
 class Desk:
@@ -211,3 +216,25 @@ async def test_code_that_nobody_traces_does_not_import_opentelemetry(tmp_path: P
     async with durable.open(tmp_path / "work.db", durability="process") as engine:
         found = await (await engine.session("desk")).execute("import sys; 'opentelemetry' in sys.modules")
     assert found.value is False
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_cell_of_an_agent_is_the_run_of_a_tool_in_the_trace_of_its_caller(
+    desk: Desk, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_otel, "_tracer", desk.provider.get_tracer("mcp"))
+    async with (
+        durable.open(tmp_path / "work.db", durability="process", observer=desk.observer) as engine,
+        mcp_server(engine, McpOptions(profile="open")) as server,
+        Client(server, mode=mode) as client,
+    ):
+        with desk.tracer.start_as_current_span("agent") as agent:  # the client sends its context in `_meta`
+            called = await client.call_tool("run_code", {"code": "1"})
+        assert not called.is_error
+    message = next(each for each in desk.spans("tools/call run_code") if each.kind == trace.SpanKind.SERVER)
+    cell = desk.one("cell main")
+    assert attribute(cell, "gen_ai.operation.name") == attribute(message, "gen_ai.operation.name") == "execute_tool"
+    assert attribute(cell, "gen_ai.tool.name") == attribute(message, "gen_ai.tool.name") == "run_code"
+    (link,) = cell.links
+    assert (link.context.trace_id, link.context.span_id) == (context_of(message).trace_id, context_of(message).span_id)
+    assert context_of(message).trace_id == agent.get_span_context().trace_id

@@ -80,3 +80,19 @@ async def test_synchronous_graphs_run_in_other_threads(tmp_path: Path) -> None:
         assert len(await asyncio.to_thread(lambda: list(graph.get_state_history(config)))) == 12
         with pytest.raises(durable.BadArguments, match="asynchronous methods"):
             graph.invoke({"n": 0, "log": []}, config)
+
+
+async def test_a_list_that_is_read_slowly_holds_up_nobody_and_a_thread_has_to_be_named(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db", durability="process") as engine:
+        saver = DurableSaver(engine)
+        await saver.adelete_thread("never there")
+        graph = counting().compile(checkpointer=saver)
+        config: Any = {"configurable": {"thread_id": "a:b/ü %"}, "recursion_limit": 50}
+        await graph.ainvoke({"n": 0, "log": []}, config)
+        listed = saver.alist(config)
+        await anext(listed)
+        async with asyncio.timeout(20):
+            await graph.ainvoke({"n": 10, "log": []}, config)
+        assert (await graph.aget_state(config)).values["n"] == 20
+        with pytest.raises(durable.BadArguments, match="names no thread"):
+            await saver.aget_tuple({"configurable": {}})

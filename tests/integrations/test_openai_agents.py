@@ -412,6 +412,21 @@ async def test_a_conversation_goes_on_in_the_next_function_and_loses_nothing_bes
     names = await steps(engine, "second")
     assert set(names) == {"session.get_items", "session.add_items", "model"}
 
+    agent, _ = paying()
+    running = asyncio.create_task(ran(engine, agent, "pay", id="third", session=DurableSession("paid", engine)))
+
+    async def both() -> list[durable.OpenPrompt]:
+        found = await engine.prompts()
+        return found if len(found) == 2 else []
+
+    for prompt in await until(engine, both):
+        await engine.answer(prompt.id, True, by="ana")
+    assert await running == "done"
+    kept = await DurableSession("paid", engine).get_items()
+    called = [each["call_id"] for each in kept if each.get("type") == "function_call"]
+    assert sorted(called) == sorted(each["call_id"] for each in kept if each.get("type") == "function_call_output")
+    assert sorted(called) == ["c1", "c2"]
+
     session = DurableSession("crowd", engine)
     batches = [[{"role": "user", "content": f"{number} {part}"} for part in "ab"] for number in range(20)]
     await asyncio.gather(*(session.add_items(batch) for batch in batches))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -137,3 +138,31 @@ async def test_a_model_that_fails_fails_the_function_and_outside_of_it_nothing_c
 
     with pytest.raises(durable.ExecutionError, match="is not durable"):
         await (await engine.start(without, id="other")).result()
+
+
+async def test_an_agent_that_a_tool_runs_is_part_of_its_step(engine: durable.Engine) -> None:
+    inner = Agent(
+        FunctionModel(lambda *_: ModelResponse([TextPart("half \ud800")])),
+        name="inner",
+        capabilities=[DurableExecution()],
+    )
+    seen: list[str] = []
+
+    def outer_model(messages: list[ModelMessage], _: AgentInfo) -> ModelResponse:
+        returned = [part for each in messages if isinstance(each, ModelRequest) for part in each.parts]
+        seen[:] = [part.model_response_str() for part in returned if isinstance(part, ToolReturnPart)]
+        return ModelResponse([TextPart("done")] if seen else [ToolCallPart("ask", {}, "c1")])
+
+    agent = Agent(FunctionModel(outer_model), name="outer", capabilities=[DurableExecution()])
+
+    @agent.tool_plain
+    async def ask() -> dict[str, Any]:
+        return {"said": (await inner.run("x")).output, "odd": float("nan")}
+
+    @durable.function(name="outer")
+    async def job(ctx: durable.Context) -> str:
+        return (await run_agent(ctx, agent, "go")).output
+
+    assert await (await engine.start(job, id="run")).result() == "done"
+    assert json.loads(seen[0]) == {"said": "half ?", "odd": None}
+    assert len(await engine.store.reads.children("run")) == 3

@@ -14,7 +14,7 @@ import psutil
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
-REPLY_S = 20
+REPLY_S = 60
 
 
 @dataclass

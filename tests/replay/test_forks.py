@@ -187,3 +187,22 @@ async def test_a_step_that_used_up_its_retries_pauses(engine: durable.Engine) ->
     assert await execution.result(10) == ["first", "second"]
     with pytest.raises(durable.BadArguments, match="on_exhausted"):
         durable.Retry(on_exhausted="stop")  # type: ignore[arg-type]
+
+
+@durable.function
+async def mails(ctx: durable.Context, first: str, to: str = "ana") -> str:
+    return await ctx.run(act, first) + await ctx.run(act, to)
+
+
+async def test_a_fork_with_other_arguments_keeps_what_does_not_depend_on_them(anywhere: durable.Engine) -> None:
+    await (await anywhere.start(mails, "one", id="old")).result(20)
+    changed = await anywhere.fork_execution("old", step=2, new_id="new", changed={"to": "bob"})
+    assert await changed.result(20) == "onebob"
+    assert await (await anywhere.start(mails, "one", to="bob", id="new")).result(20) == "onebob", "its digest is theirs"
+    earlier = await anywhere.fork_execution("old", step=2, changed={"first": "two"})
+    with pytest.raises(durable.Halted, match="the record says step 'act'"):
+        await earlier.result(20)
+    with pytest.raises(durable.BadArguments, match="no argument 'cc'; it has first, to"):
+        await anywhere.fork_execution("old", step=2, changed={"cc": 1})
+    with pytest.raises(durable.BadArguments):
+        await anywhere.fork_execution("old", step=2, changed={"to": 1})

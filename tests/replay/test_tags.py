@@ -74,3 +74,77 @@ async def _refusals(engine: durable.Engine) -> None:
     with pytest.raises(durable.BadArguments, match="64 tags"):
         await engine.tag("one", **{f"t{n}": "" for n in range(65)})
     assert await execution.result(10) == 1
+
+
+@durable.function
+async def letters(ctx: durable.Context, word: str) -> str:
+    if word == "stop":
+        raise ValueError("Nothing TO send")
+    if word == "wait":
+        await ctx.signal("stamp")
+        await ctx.signal("stamp")
+    return f"Dear {word}"
+
+
+async def test_executions_are_found_by_text_and_by_several_tags(
+    engine: durable.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, word in enumerate(("Müller", "stop", "wait", "Meyer")):
+        tags = {"to": word, "kind": "letter" if n else "card"}
+        execution = await engine.start(letters, word, id=f"l{n}", tags=tags)
+        if word == "wait":
+            await in_state(engine, execution, "waiting")
+        else:
+            await ended(execution)
+
+    async def found(**options: object) -> list[str]:
+        return [row.id for row in await engine.executions(**options)]  # type: ignore[arg-type]
+
+    assert await found(text="dear") == ["l3", "l0"]
+    assert await found(text="MÜLLER dear") == ["l0"]
+    assert await found(text="nothing to") == ["l1"]
+    assert await found(text="kind=card") == ["l0"]
+    assert await found(text="letters", state="waiting") == ["l2"]
+    assert await found(text="nowhere") == []
+    assert await found(tag={"kind": "letter", "to": "stop"}) == ["l1"]
+    assert await found(tag={"kind": "card", "to": "stop"}) == []
+    for size in (1, 2, 3):
+        monkeypatch.setattr("durable.executions.execution_search.SEARCH_PAGE_ROWS", size)
+        page = await engine.executions(text="dear", limit=1)
+        assert ([row.id for row in page], page.cursor) == (["l3"], "l3")
+        page = await engine.executions(text="dear", limit=5, before=page.cursor)
+        assert ([row.id for row in page], page.cursor) == (["l0"], None)
+    monkeypatch.setattr("durable.executions.execution_search.SEARCH_PAGE_ROWS", 1)
+    monkeypatch.setattr("durable.executions.execution_search.LOOKED_AT_ROWS_MAX", 2)
+    page = await engine.executions(text="card")
+    assert (list(page), page.cursor) == ([], "l2"), "so many were looked at; the cursor goes on"
+    assert [row.id for row in await engine.executions(text="card", before=page.cursor)] == ["l0"]
+    assert (await engine.executions(limit=3)).cursor == "l1"
+    assert (await engine.executions(limit=5)).cursor is None
+    assert await engine.store.reads.signal_waits(executions=["l0", "l2", "none"]) == [("l2", "stamp")]
+
+
+async def test_executions_are_counted_by_state(engine: durable.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await engine.count_executions() == {}
+    for n, word in enumerate(("a", "b", "stop", "wait")):
+        execution = await engine.start(letters, word, id=f"c{n}", tags={"even": str(n % 2 == 0)})
+        await (in_state(engine, execution, "waiting") if word == "wait" else ended(execution))
+    await (await engine.start(takes_tags, [], id="t")).result(10)
+    assert await engine.count_executions() == {"completed": 3, "failed": 1, "waiting": 1}
+    assert await engine.count_executions(function="letters") == {"completed": 2, "failed": 1, "waiting": 1}
+    assert await engine.count_executions(tag=("even", "True")) == {"completed": 1, "failed": 1}
+    assert await engine.count_executions(tag=("even", "True"), function="takes_tags") == {}
+    hour = timedelta(hours=1)
+    assert await engine.count_executions(until=datetime.now(UTC) - hour) == {}
+    assert await engine.count_executions(since=datetime.now(UTC) - hour, function="letters", tag=("even", "False")) == {
+        "completed": 1,
+        "waiting": 1,
+    }
+    assert await engine.store.reads.count_executions(session="none") == {}
+
+
+async def ended(execution: durable.Execution[str]) -> None:
+    try:
+        await execution.result(10)
+    except durable.ExecutionError:
+        pass

@@ -10,7 +10,7 @@ import pytest
 import durable
 from durable.cli.arguments import Word, fit, parse
 from durable.cli.command_group import COMMANDS
-from durable.cli.commands.list_command import STATES
+from durable.cli.execution_filter import STATES
 from durable.cli.exit_codes import Unusable
 from durable.cli.load_target import split_target
 from durable.cli.tables import duration

@@ -33,6 +33,10 @@ COMM_CHARS_MAX = DISPLAY_CHARS_MAX
 """One message of a widget as JSON, its buffers as base64."""
 
 
+SHOWN = "shown"
+"""In the metadata of a result that its own `_ipython_display_` has shown: a notebook shows no text of it besides."""
+
+
 class DisplayHandle:
     """A display that can be changed: what `display(obj, display_id=True)` returns."""
 
@@ -128,6 +132,8 @@ class Displays:
         """The last expression's value, where there is more of it than its text."""
         if is_rich(value):
             self._show(value, "result")
+        elif value is not None and _in_notebook() and _figures_wait():
+            self._send_bundle({"data": {"text/plain": _text(value)}, "metadata": {}}, "result", "")
 
     def _show(
         self,
@@ -142,6 +148,8 @@ class Displays:
         own = None if isinstance(value, type) else getattr(type(value), "_ipython_display_", None)
         if callable(own):
             own(value)
+            if action == "result" and _in_notebook():
+                self._send_bundle({"data": {"text/plain": ""}, "metadata": {SHOWN: True}}, "result", "")
             return
         execution = self._tag()
         if execution != self._execution:
@@ -182,6 +190,19 @@ def bundle_of(value: object, seconds: float = REPR_S) -> Bundle:
                 metadata.update(_plain({kind: one[1]}))
         data.update(_plain(asked))
     return {"data": data, "metadata": metadata}
+
+
+def _in_notebook() -> bool:
+    return os.environ.get("DURABLE_NOTEBOOK") == "1"
+
+
+def _figures_wait() -> bool:
+    """Whether figures are shown at the end of the cell: its value comes before them."""
+    if "matplotlib.pyplot" not in sys.modules:
+        return False
+    from bridge.worker.io.figures import are_open
+
+    return are_open()
 
 
 def is_figure(value: object) -> bool:

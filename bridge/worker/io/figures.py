@@ -41,10 +41,17 @@ def show_open() -> None:
         pyplot.close("all")
 
 
+def are_open() -> bool:
+    """Whether figures are open that `show_open` would display."""
+    pyplot: Any = sys.modules.get(PYPLOT)
+    return pyplot is not None and "MPLBACKEND" not in os.environ and bool(pyplot.get_fignums())
+
+
 def pictures_of(figure: Any) -> dict[str, bytes | str]:
-    """A figure as PNG and SVG."""
+    """A figure as PNG and SVG; in a notebook as PNG alone, as IPython's kernel shows it."""
     found: dict[str, bytes | str] = {}
-    for kind, name in (("image/png", "png"), ("image/svg+xml", "svg")):
+    kinds = (("image/png", "png"), ("image/svg+xml", "svg"))
+    for kind, name in kinds[:1] if os.environ.get("DURABLE_NOTEBOOK") == "1" else kinds:
         into = io.BytesIO()
         figure.savefig(into, format=name, bbox_inches="tight")
         found[kind] = into.getvalue() if name == "png" else into.getvalue().decode()

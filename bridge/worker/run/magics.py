@@ -314,6 +314,7 @@ def env(text: str) -> str | dict[str, str] | None:
     if not separator:
         return os.environ[name]
     os.environ[name.strip()] = value.strip()
+    print(f"env: {name.strip()}={value.strip()}")
     return None
 
 

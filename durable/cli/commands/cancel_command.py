@@ -1,4 +1,4 @@
-"""`durable cancel ID`"""
+"""`durable cancel [ID]`"""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import os
 import sys
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous
+from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many, preview
+from durable.cli.text_output import counted
 from durable.core import ids
 from durable.core.limits import CANCEL_GRACE_S
 
 if TYPE_CHECKING:
     from durable.cli.text_output import Out
+    from durable.executions.execution_search import ExecutionFilter
     from durable.store.port import StoreFace
     from durable.store.rows import ExecutionRow
 
@@ -25,7 +29,7 @@ LET_GO_S = 2.0
 
 
 @click.command("cancel", cls=Command, short_help="End an execution for good.")
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="[ID]", required=False)
 @click.option(
     "--grace",
     default=CANCEL_GRACE_S,
@@ -35,17 +39,62 @@ LET_GO_S = 2.0
     help="What a durable function has for its clean-up.",
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept with the execution.")
+@many
 @asynchronous
-async def command(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:
+async def command(
+    chosen: Settings,
+    /,
+    execution_id: str | None,
+    reason: str,
+    grace: float,
+    limit: int,
+    dry_run: bool,
+    **options: Any,
+) -> int:
     """End an execution for good, wherever it runs, and wait until it has. A durable function cleans up first: here,
     where no engine that serves it is alive. One that has ended otherwise is a conflict (exit 6).
+
+    With options that choose in place of ID, all of those that have not ended are cancelled, the newest first;
+    --dry-run shows which they are.
     """
+    chooses_many(execution_id, **options)
+    if execution_id is not None:
+        return await _cancel(chosen, execution_id.removeprefix("exec:"), reason, grace)
+    return await _cancel_all(chosen, filter_of(**options), reason, grace, limit, dry_run)
+
+
+async def _cancel_all(
+    chosen: Settings, wanted: ExecutionFilter, reason: str, grace: float, limit: int, dry_run: bool
+) -> int:
+    from durable.cli.engine_or_client import opened
+    from durable.core.errors import Conflict
+    from durable.executions.states import SETTLED
+
+    out = chosen.out()
+    async with opened(chosen, create=False) as store:
+        rows = [row for row in await chosen_rows(store, wanted, limit) if row.state not in SETTLED]
+        if dry_run:
+            return await preview(out, store, rows)
+    cancelled = []
+    for row in rows:
+        try:
+            await _cancel(replace(chosen, json=False), row.id, reason, grace)
+            cancelled.append(row.id)
+        except Conflict as error:
+            out.say(str(error))
+    if out.json:
+        out.document([{"id": id, "state": "cancelled"} for id in cancelled])
+    else:
+        out.say(f"{counted(len(cancelled), 'execution')} of {len(rows)} cancelled")
+    return exit_codes.DONE if len(cancelled) == len(rows) else exit_codes.CONFLICT
+
+
+async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:
     from durable.cli.engine_or_client import open_engine, opened
     from durable.cli.execution_status import find, served
     from durable.core.errors import Conflict
     from durable.engine.views import execution_view
 
-    execution_id = execution_id.removeprefix("exec:")
     out = chosen.out()
     async with opened(chosen, create=False) as store:
         row = await find(store.reads, execution_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from durable.cli import exit_codes
@@ -17,8 +19,16 @@ from durable.core import ids
 @click.option(
     "--at", "step", type=click.IntRange(min=1), metavar="STEP", help="Fork the execution ID before this step."
 )
+@click.option("--set", "changes", metavar="NAME=JSON", multiple=True, help="With --at: another value of an argument.")
 @click.option("--dry-run", is_flag=True, help="With --at: only show what would be kept.")
-def command(source: str, name: str | None, checkpoint: str | int | None, step: int | None, dry_run: bool) -> int:
+def command(
+    source: str,
+    name: str | None,
+    checkpoint: str | int | None,
+    step: int | None,
+    changes: tuple[str, ...],
+    dry_run: bool,
+) -> int:
     """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile.
 
     With --at: an execution that has done what ID had done before its operation number STEP, and wait for it. Its id is
@@ -28,8 +38,9 @@ def command(source: str, name: str | None, checkpoint: str | int | None, step: i
     if step is not None:
         if checkpoint is not None:
             raise click.UsageError("--checkpoint is of a session, --at of an execution")
-        return in_loop(lambda: _fork_execution(chosen, source.removeprefix(ids.PREFIX), step, name, dry_run))
-    if name is None or dry_run:
+        changed = _changed(changes)
+        return in_loop(lambda: _fork_execution(chosen, source.removeprefix(ids.PREFIX), step, name, changed, dry_run))
+    if name is None or dry_run or changes:
         raise click.UsageError("name the new session; an execution is forked with --at STEP")
     return in_loop(lambda: _fork_session(chosen, source, name, checkpoint))
 
@@ -48,11 +59,30 @@ async def _fork_session(chosen: Settings, session: str, name: str, checkpoint: s
     return exit_codes.DONE
 
 
-async def _fork_execution(chosen: Settings, source: str, step: int, new: str | None, dry_run: bool) -> int:
+def _changed(changes: tuple[str, ...]) -> dict[str, Any]:
+    """The arguments of `--set`: JSON where it parses, else text."""
+    from durable.cli.arguments import Word
+
+    found: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--set {change!r} is not NAME=JSON")
+        found[name] = Word(value).value
+    return found
+
+
+async def _fork_execution(
+    chosen: Settings, source: str, step: int, new: str | None, changed: dict[str, Any], dry_run: bool
+) -> int:
     from durable.cli.commands.retry_command import go_on_with, show_forks
     from durable.cli.engine_or_client import opened
+    from durable.cli.execution_status import find
+    from durable.cli.load_target import load_ids
     from durable.executions.forking import fork
 
     async with opened(chosen, create=False) as store:
-        made = await fork(store, source, step, new, dry_run=dry_run)
+        if changed:
+            await load_ids([(await find(store.reads, source)).function], store.reads)
+        made = await fork(store, source, step, new, changed=changed, dry_run=dry_run)
     return show_forks(chosen, [made]) if dry_run else await go_on_with(chosen, made)

@@ -112,7 +112,7 @@ async def _open(engine: Engine, function: str | None, limit: int) -> list[Execut
     from durable.engine.engine import NOT_REPLAYED
     from durable.executions.states import OPEN
 
-    rows = []
+    rows: list[ExecutionRow] = []
     for state in OPEN:
         rows += await engine.executions(state=state.value, function=function, limit=limit)
     own = [row for row in rows if row.function.partition("@")[0] not in NOT_REPLAYED]

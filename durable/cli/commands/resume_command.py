@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many, preview
+from durable.cli.text_output import counted
 from durable.core.errors import Conflict, NotFound, StoreRefused
 
 if TYPE_CHECKING:
     from durable.cli.text_output import Out
     from durable.engine.engine import Engine
+    from durable.executions.execution_search import ExecutionFilter
 
 
 @click.command("resume", cls=Command, short_help="Go on with what was interrupted or left.")
@@ -23,8 +26,19 @@ if TYPE_CHECKING:
     "--skip-checkpoint", type=click.IntRange(min=1), multiple=True, metavar="N", help="Forget checkpoint N first."
 )
 @click.option("--override-environment", is_flag=True, help="Also where Python or a package is another one than then.")
-def command(execution_id: str | None, skip_checkpoint: tuple[int, ...], override_environment: bool) -> int:
+@many
+def command(
+    execution_id: str | None,
+    skip_checkpoint: tuple[int, ...],
+    override_environment: bool,
+    limit: int,
+    dry_run: bool,
+    **options: Any,
+) -> int:
     """Go on with ID, or with everything that has not ended, until it ends or waits.
+
+    With options that choose, only those are resumed that are halted or interrupted, the newest first; whoever serves
+    them goes on with them. --dry-run shows which they are.
 
     --skip-checkpoint N forgets a checkpoint that was refused; the session goes on from the one before it.
     --override-environment goes on from one that was made elsewhere: what cannot be loaded here is lost, and named.
@@ -32,7 +46,11 @@ def command(execution_id: str | None, skip_checkpoint: tuple[int, ...], override
     chosen = replace(settings(), override_environment=override_environment)
     if execution_id is not None:
         wanted = execution_id.removeprefix("exec:")
+        chooses_many(execution_id, **options)
         return in_loop(lambda: _resume(chosen, wanted, skip_checkpoint))
+    if dry_run or any(options.values()):
+        chooses_many(None, **options)
+        return in_loop(lambda: _resume_chosen(chosen, filter_of(**options), limit, dry_run))
     return in_loop(lambda: _resume_all(chosen, skip_checkpoint))
 
 
@@ -47,6 +65,30 @@ async def _resume(chosen: Settings, execution_id: str, skip: tuple[int, ...]) ->
         await _continue(engine, execution_id)
 
     return report(chosen, out, execution_id, await follow(chosen, out, execution_id, first=first))
+
+
+async def _resume_chosen(chosen: Settings, meant: ExecutionFilter, limit: int, dry_run: bool) -> int:
+    """Resume what is halted of those that are chosen; it goes on where it is served."""
+    from durable.cli.engine_or_client import opened
+    from durable.core import ids
+
+    out = chosen.out()
+    async with opened(chosen, create=False) as store:
+        rows = [row for row in await chosen_rows(store, meant, limit) if row.state == "interrupted"]
+        if dry_run:
+            return await preview(out, store, rows)
+        resumed = []
+        for row in rows:
+            try:
+                await store.request("task.continue", {"id": ids.execution_promise(row.id)})
+                resumed.append(row.id)
+            except StoreRefused as refused:  # somebody resumed or ended it meanwhile
+                out.say(f"{row.id} is not resumed: {refused.message}")
+    if out.json:
+        out.document([{"id": id} for id in resumed])
+    else:
+        out.say(f"{counted(len(resumed), 'execution')} of {len(rows)} resumed")
+    return exit_codes.DONE
 
 
 async def _skip(chosen: Settings, out: Out, checkpoints: tuple[int, ...]) -> None:

@@ -1,47 +1,43 @@
-"""`durable retry [ID] [--state STATE --function NAME --limit N] [--dry-run]`"""
+"""`durable retry [ID] [--state STATE --function NAME … --limit N] [--dry-run]`"""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many
 from durable.cli.text_output import counted
 from durable.core import ids
 
 if TYPE_CHECKING:
+    from durable.executions.execution_search import ExecutionFilter
     from durable.executions.forking import Forked
-
-STATES = ("failed", "lost", "cancelled", "timed_out")
 
 
 @click.command("retry", cls=Command, short_help="Begin again what failed, from the step that failed.")
 @click.argument("execution_id", metavar="[ID]", required=False)
 @click.option("--id", "new", metavar="NEW", help="Its id; <ID>-retry-<n> by default.")
-@click.option("--state", type=click.Choice(STATES), help="Retry all that ended so.")
-@click.option("--function", metavar="NAME", help="With --state: only those of this function.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="With --state: so many.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be kept, and what would be begun again.")
-def command(
-    execution_id: str | None, new: str | None, state: str | None, function: str | None, limit: int, dry_run: bool
-) -> int:
+@many
+def command(execution_id: str | None, new: str | None, limit: int, dry_run: bool, **options: Any) -> int:
     """Start an execution with all that ID recorded but its failure, and wait for it as `durable run` does.
 
-    What was done is not done again. With --state in place of ID all that ended so are retried, the newest first; they
-    go on with `durable resume` where no engine runs.
+    What was done is not done again. With options that choose in place of ID, all of those that failed, were lost,
+    cancelled or timed out are retried, the newest first; they go on with `durable resume` where no engine runs.
+    --dry-run shows what would be kept, and what would be begun again.
     """
-    if (execution_id is None) == (state is None):
-        raise click.UsageError("name an ID, or --state of those to retry")
-    if execution_id is None and new is not None:
+    in_bulk = chooses_many(execution_id, **options)
+    if in_bulk and new is not None:
         raise click.UsageError("--id names the retry of one ID")
     chosen = settings()
     if execution_id is not None:
         source = execution_id.removeprefix(ids.PREFIX)
         return in_loop(lambda: _retry(chosen, source, new, dry_run))
-    return in_loop(lambda: _retry_all(chosen, str(state), function, limit, dry_run))
+    wanted = filter_of(**options)
+    return in_loop(lambda: _retry_all(chosen, wanted, limit, dry_run))
 
 
 async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) -> int:
@@ -55,18 +51,16 @@ async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) 
     return await go_on_with(chosen, made)
 
 
-async def _retry_all(chosen: Settings, state: str, function: str | None, limit: int, dry_run: bool) -> int:
+async def _retry_all(chosen: Settings, wanted: ExecutionFilter, limit: int, dry_run: bool) -> int:
     from durable.cli.engine_or_client import opened
     from durable.core.errors import Conflict
-    from durable.executions.forking import fork
-    from durable.store.rows import State
+    from durable.executions.forking import RETRIED, fork
 
-    word: State = next(each for each in get_args(State.__value__) if each == state)
     made: list[Forked] = []
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        for row in await store.reads.list_executions(state=word, function=function, limit=limit):
-            if row.session is not None:
+        for row in await chosen_rows(store, wanted, limit):
+            if row.session is not None or row.state not in RETRIED:
                 continue
             try:
                 made.append(await fork(store, row.id, None, dry_run=dry_run))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous, in_loop, settings
+from durable.cli.upkeep_options import Duration
 from durable.core import ids
 
 if TYPE_CHECKING:
+    from durable.engine.schedule_operations import Overlap, Schedule, Schedules
     from durable.store.port import StoreFace
+
+
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"])
 
 
 @click.group("schedule", short_help="Executions that the clock starts.")
@@ -32,22 +40,97 @@ def command() -> None:
     show_default=True,
     help="Ticks that passed while nothing ran: the newest, each, or none.",
 )
-def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str) -> int:
+@click.option(
+    "--overlap",
+    type=click.Choice(("allow", "skip", "queue", "cancel")),
+    default="allow",
+    show_default=True,
+    help="A tick while an execution goes on starts another, none, one behind it, or one after it was cancelled.",
+)
+@click.option("--jitter", type=Duration(), default=0.0, metavar="TIME", help="Begin up to so much later: 30s, 5m.")
+@click.option("--timezone", metavar="ZONE", help="Of CRON, such as Europe/Paris [UTC].")
+@click.option("--paused", is_flag=True, help="No tick fires before `durable schedule resume`.")
+def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], **options: Any) -> int:
     """Run FUNC of FILE at every tick of CRON, as ID-<time in ms>. An ID that exists is a conflict (exit 6).
 
-    CRON has five fields in UTC, or is @hourly, @daily, @weekly, @monthly, @yearly; `CRON_TZ=Europe/Paris 0 9 * * 1-5`
-    is in that zone. Ticks fire while any process has the store open; their executions run where the function is served.
+    CRON has five fields in UTC, or is @hourly, @daily, @weekly, @monthly, @yearly, or `@every 15s`;
+    `CRON_TZ=Europe/Paris 0 9 * * 1-5` is in that zone. Ticks fire while any process has the store open; their
+    executions run where the function is served.
     """
-    from durable.core.errors import BadArguments
-    from durable.store.operations.cron import Cron, CronError
+    from durable.engine.schedule_operations import line_for
 
     ids.check_given_id(schedule_id)
-    try:
-        Cron.parse(cron)
-    except CronError as error:
-        raise BadArguments(str(error)) from None
+    line = line_for(cron, options.pop("timezone"))
     chosen = settings()
-    return in_loop(lambda: _create(chosen, schedule_id, cron, target, words, missed))
+    return in_loop(lambda: _create(chosen, schedule_id, line, target, words, options))
+
+
+@command.command("pause", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+@asynchronous
+async def pause(chosen: Settings, schedule_id: str) -> int:
+    """Let no tick fire. What was started goes on."""
+    async with _schedules(chosen) as schedules:
+        return _tell(chosen, await schedules.pause(schedule_id))
+
+
+@command.command("resume", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+@asynchronous
+async def resume(chosen: Settings, schedule_id: str) -> int:
+    """Let ticks fire again. Those that passed meanwhile are not made up for; `backfill` does that."""
+    async with _schedules(chosen) as schedules:
+        return _tell(chosen, await schedules.resume(schedule_id))
+
+
+@command.command("trigger", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+@asynchronous
+async def trigger(chosen: Settings, schedule_id: str) -> int:
+    """Start an execution now, whether the schedule is paused or not."""
+    async with _schedules(chosen) as schedules:
+        execution = await schedules.trigger(schedule_id)
+    return _started(chosen, [] if execution is None else [execution])
+
+
+@command.command("backfill", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+@click.argument("since", type=_MOMENT)
+@click.argument("until", type=_MOMENT)
+@click.option(
+    "--overlap",
+    type=click.Choice(("allow", "skip", "queue", "cancel")),
+    default="queue",
+    show_default=True,
+    help="`queue` runs them one after the other, `allow` all at once.",
+)
+@asynchronous
+async def backfill(chosen: Settings, schedule_id: str, since: datetime, until: datetime, overlap: Overlap) -> int:
+    """Make up for the ticks from SINCE up to UNTIL (UTC, such as 2026-03-01T09:00). No tick is started twice."""
+    async with _schedules(chosen) as schedules:
+        span = (since.replace(tzinfo=UTC), until.replace(tzinfo=UTC))
+        started = await schedules.backfill(schedule_id, *span, overlap=overlap)
+    return _started(chosen, started)
+
+
+@command.command("next", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+@click.option("--count", type=click.IntRange(1, 10_000), default=5, show_default=True, help="So many.")
+@asynchronous
+async def next_(chosen: Settings, schedule_id: str, count: int) -> int:
+    """The next ticks of a schedule, in UTC."""
+    from durable.engine.schedule_operations import next_times
+
+    async with _schedules(chosen) as schedules:
+        schedule = await schedules.get(schedule_id)
+    times = [at.isoformat().replace("+00:00", "Z") for at in next_times(schedule.line, count)]
+    out = chosen.out()
+    if out.json:
+        out.document(times)
+        return exit_codes.DONE
+    for text in times:
+        out.data(text)
+    return exit_codes.DONE
 
 
 @command.command("list", cls=Command)
@@ -63,7 +146,10 @@ async def list_(chosen: Settings) -> int:
     if out.json:
         out.document(views)
         return exit_codes.DONE
-    rows = [(view.id, view.cron, view.name, view.next_run_at, view.last_run_at) for view in views]
+    rows = [
+        (view.id, view.cron, view.name, "paused" if view.paused else view.next_run_at, view.last_run_at)
+        for view in views
+    ]
     out.table(("id", "cron", "runs", "next", "last"), rows, "no schedules")
     return exit_codes.DONE
 
@@ -88,7 +174,7 @@ async def delete(chosen: Settings, schedule_id: str) -> int:
 
 
 async def _create(
-    chosen: Settings, schedule_id: str, cron: str, target: str, words: tuple[str, ...], missed: str
+    chosen: Settings, schedule_id: str, cron: str, target: str, words: tuple[str, ...], options: dict[str, Any]
 ) -> int:
     from durable.cli import lazy_imports
     from durable.cli.arguments import fit
@@ -99,6 +185,7 @@ async def _create(
     from durable.core.errors import Conflict
     from durable.engine.views import schedule_view
     from durable.records.values import pack
+    from durable.store.operations.cron import EVERY
 
     out = chosen.out()
     group = lazy_imports.engine().GROUP
@@ -122,13 +209,19 @@ async def _create(
             "durable:function": function.id,
             SOURCE: function.source,
             "durable:arguments": arguments,
-            "durable:missed": missed,
+            "durable:missed": options["missed"],
             "durable:nonce": uuid.uuid4().hex,
         },
     }
     async with opened(chosen, create=True) as store:
         known = await _known(store, schedule_id)
-        found = (await store.request("schedule.create", request)).data["schedule"]
+        plain = options["overlap"] == "allow" and not options["jitter"] and not options["paused"]
+        if known or (plain and not cron.startswith(EVERY)):
+            found = (await store.request("schedule.create", request)).data["schedule"]  # as any Resonate server has it
+        else:
+            jitter_ms = round(options["jitter"] * 1000)
+            more = {"overlap": options["overlap"], "jitterMs": jitter_ms, "paused": options["paused"]}
+            found = (await store.request("schedule.put", {"schedule": request, **more})).data["schedule"]
     if known or found["promiseTags"] != request["promiseTags"]:
         raise Conflict(f"schedule {schedule_id!r} exists; `durable schedule delete {schedule_id}` it first")
     view = schedule_view(found)
@@ -152,6 +245,14 @@ async def _known(store: StoreFace, schedule_id: str) -> bool:
 
 
 async def _all(store: StoreFace) -> list[dict[str, Any]]:
+    """Every schedule; of a Resonate server's what the protocol says of it."""
+    from durable.core.errors import StoreLacks
+    from durable.engine.schedule_operations import list_schedules
+
+    try:
+        return await list_schedules(store)
+    except StoreLacks:
+        pass
     found: list[dict[str, Any]] = []
     page: dict[str, object] = {"limit": 1000}
     while True:
@@ -160,3 +261,34 @@ async def _all(store: StoreFace) -> list[dict[str, Any]]:
         if "cursor" not in data:
             return found
         page["cursor"] = data["cursor"]
+
+
+@asynccontextmanager
+async def _schedules(chosen: Settings) -> AsyncIterator[Schedules]:
+    from durable.cli import lazy_imports
+    from durable.cli.engine_or_client import opened
+    from durable.engine.schedule_operations import Schedules
+
+    async with opened(chosen, create=False) as store:
+        yield Schedules(store, lazy_imports.engine().GROUP)
+
+
+def _tell(chosen: Settings, schedule: Schedule) -> int:
+    out = chosen.out()
+    ticks = "paused" if schedule.next_at is None else f"open; its next tick is at {schedule.next_at.isoformat()}"
+    out.say(f"schedule {schedule.id} is {ticks}")
+    if out.json:
+        out.document({"id": schedule.id, "paused": schedule.paused})
+    return exit_codes.DONE
+
+
+def _started(chosen: Settings, executions: list[str]) -> int:
+    out = chosen.out()
+    if out.json:
+        out.document(executions)
+        return exit_codes.DONE
+    for execution in executions:
+        out.data(execution)
+    if not executions:
+        out.say("nothing is started: an execution goes on, or was started for each of these ticks")
+    return exit_codes.DONE

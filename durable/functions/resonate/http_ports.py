@@ -69,14 +69,22 @@ class SenderPorts:
         await self._lifecycle.release(id, version, release_reason())
 
     async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
-        return await self.sender.task_fence_create(id, version, req)
+        return await self.sender.task_fence_create(id, version, self._sealed(req, "param"))
 
     async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> TaskFenceResult:
         try:
-            return await self.sender.task_fence_settle(id, version, req)
+            return await self.sender.task_fence_settle(id, version, self._sealed(req, "value"))
         except ServerError as error:
             await self._discarded(id, version, req.id, error)
             raise
+
+    def _sealed[T: (PromiseCreateReq, PromiseSettleReq)](self, req: T, name: str) -> T:
+        """The request with its value sealed, where the store seals."""
+        value = getattr(req, name)
+        if self._store.codec is None or not value.data:
+            return req
+        data = self._store.codec.seal_text(value.data)
+        return msgspec.structs.replace(req, **{name: msgspec.structs.replace(value, data=data)})
 
     async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
         await self.sender.task_heartbeat(pid, tasks)

@@ -82,7 +82,7 @@ def build(
         group=group,
         pid=engine_id,
         ttl=timedelta(milliseconds=LEASE_MS),
-        encryptor=StripPickle(),
+        encryptor=StripPickle(store.codec, HaltTask),
         heartbeat=held,
         max_concurrent_tasks=concurrency,
         retry_policy=NEVER,
@@ -200,7 +200,7 @@ class _Core(Core, kw_only=True):
         data = promise.param.data
         if promise.state != "pending" or type(data) is not dict or not _names_function(data):
             return await super().execute_until_blocked_inner(promise, effects)
-        name, version = data["func"], data.get("version", 1)
+        name, version = _function_of(promise, data)
         found = self.registry.get(name, version)
         if not isinstance(found, _Passing):
             return await super().execute_until_blocked_inner(promise, effects)
@@ -225,6 +225,15 @@ class _Core(Core, kw_only=True):
 
 _NO_TREE: Any = None
 """The SDK's picture of an attempt, which it asserts by and never reads: a pass has its own record of what it does."""
+
+
+def _function_of(promise: PromiseRecord, data: dict[str, Any]) -> tuple[str, int]:
+    """The function of an execution: as its tag has it, which an alias or an upgrade has changed even where the store
+    cannot read the data; else as the data has it."""
+    key, _, version = promise.tags.get("durable:function", "").rpartition("@")
+    if key and version.isdecimal():
+        return key, int(version)
+    return data["func"], data.get("version", 1)
 
 
 def _names_function(data: dict[str, Any]) -> bool:

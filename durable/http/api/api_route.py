@@ -154,7 +154,7 @@ class ApiRoute:
 
     def problems(self) -> list[int]:
         """Every status of a problem that it may be answered with."""
-        found = {400, 421, 403, 429, 503, *self.refusals}
+        found = {400, 403, 421, 429, 431, 503, *self.refusals}
         if self.role is not None:
             found.add(401)
         if self.places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ from durable.functions.failures import rebuild
 from durable.http.api.api_route import ApiCall
 from durable.prompts.inbox import Inbox
 from durable.records import notation
-from durable.records.view_models import ExecutionView
+from durable.records.view_models import ExecutionView, RetryView
 from durable.store.changes import Changes
 from durable.store.direct_store import DirectStore
 from durable.store.rows import ExecutionRow
@@ -33,20 +33,30 @@ async def execution_views(store: DirectStore, rows: Sequence[ExecutionRow]) -> l
     """A page of executions."""
     reads, living = store.reads, await served(store)
     open_rows = [row for row in rows if row.settled_at is None]
-    prompts = await reads.open_prompts() if open_rows else []
-    retries = [retry_view(row) for row in await reads.retries()] if open_rows else []
+    prompts, retries = dict[str, list[str]](), dict[str, list[RetryView]]()
+    if open_rows:
+        prompts = under_each((ids.execution_of(prompt), prompt) for prompt in await reads.open_prompts())
+        retries = under_each((retry.step, retry) for retry in map(retry_view, await reads.retries()))
     needed = await needed_by(reads, rows)
     views = []
     for row in rows:
-        waits_for, retry = list[str](), None
-        if row.settled_at is None:
-            own = (f"exec:{row.id}:", f"exec:{row.id}.")
-            waits_for = [prompt for prompt in prompts if prompt.startswith(own)]
-            retry = next((each for each in retries if each.step.startswith(f"{row.id}.")), None)
+        waits_for = prompts.get(row.id, []) if row.settled_at is None else []
+        retry = next(iter(retries.get(row.id, ())), None) if row.settled_at is None else None
         views.append(
             execution_view(row, living, waits_for, None, retry, needed=needed.get(row.session or "", {})),
         )
     return views
+
+
+def under_each[T](found: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
+    """The things under each execution, from pairs of an id and what is there: `a.1.2` lies under `a.1` and `a`, too."""
+    under: dict[str, list[T]] = {}
+    for name, thing in found:
+        place = name
+        while place:
+            under.setdefault(place, []).append(thing)
+            place = place.rpartition(".")[0]
+    return under
 
 
 async def execution_detail(store: DirectStore, row: ExecutionRow) -> ExecutionDetail:
@@ -62,7 +72,9 @@ async def execution_detail(store: DirectStore, row: ExecutionRow) -> ExecutionDe
     )
 
 
-async def execution_outcome(call: ApiCall, row: ExecutionRow, wait_s: float) -> ExecutionOutcome:
+async def execution_outcome(
+    call: ApiCall, row: ExecutionRow, wait_s: float, *, through_prompts: bool
+) -> ExecutionOutcome:
     """The outcome of an execution when it has ended, waits for people, is held up, or `wait_s` is over."""
     store, loop = call.store, asyncio.get_running_loop()
     ends_at, changes = loop.time() + wait_s, Changes()
@@ -72,8 +84,9 @@ async def execution_outcome(call: ApiCall, row: ExecutionRow, wait_s: float) -> 
     try:
         while True:
             change = changes.next()
-            waits_for = await Inbox(store).blocking(row.id) or []
-            if settled.done() or waits_for or loop.time() >= ends_at or ending.done():
+            over = settled.done() or loop.time() >= ends_at or ending.done()
+            waits_for = await Inbox(store).blocking(row.id) or [] if over or not through_prompts else []
+            if over or waits_for:
                 break
             either: set[asyncio.Future[Any]] = {settled, change, ending}
             await asyncio.wait(either, timeout=ends_at - loop.time(), return_when=asyncio.FIRST_COMPLETED)

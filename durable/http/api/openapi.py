@@ -100,11 +100,10 @@ def _query(route: ApiRoute, components: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _headers(route: ApiRoute) -> list[dict[str, Any]]:
-    names = []
-    if route.body is not None and "id" in getattr(route.body, "__struct_fields__", ()):
-        names += ["Idempotency-Key", "traceparent"]
-    if route.body is not None and "key" in getattr(route.body, "__struct_fields__", ()):
-        names.append("Idempotency-Key")
+    fields = getattr(route.body, "__struct_fields__", ())
+    names = ["Idempotency-Key"] if "id" in fields or "key" in fields else []
+    if "id" in fields:
+        names.append("traceparent")
     if route.stream:
         names.append("Last-Event-ID")
     return [

@@ -51,6 +51,7 @@ TITLES = {
     421: "The name in Host is not this server's",
     422: "The answer does not fit the question",
     429: "Too many requests",
+    431: "The head of the request is too large",
     500: "An error of the server itself",
     503: "It cannot be done now",
 }

@@ -74,10 +74,12 @@ class CellOutput:
 
     def _show(self, display: Display) -> None:
         transient = {"display_id": display.display_id} if display.display_id else {}
-        content = {"data": display.data, "metadata": display.metadata, "transient": transient}
+        content = {"data": _without_empty_text(display.data), "metadata": display.metadata, "transient": transient}
         match display.action:
             case "result":
-                if not self.hides_result:
+                if display.metadata.get("shown"):  # by its own `_ipython_display_`
+                    self.has_result = True
+                elif not self.hides_result:
                     self._result(display.data, display.metadata)
             case "update":
                 self.publish("update_display_data", content, {}, [])
@@ -110,3 +112,10 @@ class CellOutput:
         state = data.get("state") if isinstance(data, dict) else None
         if isinstance(state, dict) and state.get("msg_id") in self.parents:
             state["msg_id"] = self.parents[state["msg_id"]]
+
+
+def _without_empty_text(data: dict[str, Any]) -> dict[str, Any]:
+    """A bundle that code made without text: our record has an empty one for it, front ends get none."""
+    if len(data) > 1 and data.get("text/plain") == "":
+        return {kind: value for kind, value in data.items() if kind != "text/plain"}
+    return data

@@ -129,7 +129,10 @@ class CellRunner:
         if self._beside is not None:
             self._beside.cancel()
         if self._notebook is not None:
-            await self._notebook.close(forget=forget)
+            try:
+                await self._notebook.close(forget=forget)
+            except DurableError as error:  # the store is away: what is there is there, and others see that we are gone
+                log_event(BackgroundFailed("closing", str(error)))
 
     @property
     def notebook(self) -> NotebookSession:

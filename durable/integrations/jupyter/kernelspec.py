@@ -17,6 +17,15 @@ KERNEL = "durable"
 """The name by which `jupyter` and nbclient find it."""
 
 
+_STARTER = """\
+test -x "$0" && exec "$0" "$@"
+echo "The environment of this kernel is gone: there is no $0. Install the kernel again, from the environment that is\
+ used now: durable jupyter install" >&2
+exit 127
+"""
+"""Starts the kernel's Python, or says why that cannot be. Jupyter's own error would only name a file."""
+
+
 def missing() -> str:
     """The package that is not installed and how to get it; empty when all is there."""
     return "" if find_spec("zmq") is not None else f"pyzmq is not installed; {install_command('jupyter')}"
@@ -27,7 +36,7 @@ def kernelspec(store: str | None, profile: str | None, display_name: str) -> dic
     options = [*(["--store", store] if store else []), *(["--profile", profile] if profile else [])]
     module = "durable.integrations.jupyter"
     return {
-        "argv": [sys.executable, "-P", "-m", module, "-f", "{connection_file}", *options],
+        "argv": ["/bin/sh", "-c", _STARTER, sys.executable, "-P", "-m", module, "-f", "{connection_file}", *options],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",

@@ -7,6 +7,7 @@ are restricted either one is enough, as in cron. Clock changes are treated as Vi
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -181,6 +182,38 @@ class Cron:
         if not self.fixed or timedelta(milliseconds=first - second) >= _CHANGE_MAX:
             return []
         return [_change(self.zone, second, first)]
+
+
+EVERY = "@every "
+"""The beginning of a line that counts time alone: `@every 15s`."""
+_UNITS_MS = {"ms": 1, "s": 1_000, "m": _MINUTE_MS, "h": 60 * _MINUTE_MS, "d": _DAY_MINUTES * _MINUTE_MS}
+_EVERY_MS_MIN = 100
+_SPAN = re.compile(r"(\d{1,12})(ms|s|m|h|d)\Z", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Every:
+    """Ticks at the multiples of a span of time since 1970: of 15 s at :00, :15, :30 and :45, in any process."""
+
+    span_ms: int
+
+    @classmethod
+    def parse(cls, line: str) -> Every:
+        """Parse `@every 15s`; the units are ms, s, m, h and d. CronError."""
+        found = _SPAN.match(line.removeprefix(EVERY).strip())
+        span_ms = 0 if found is None else int(found[1]) * _UNITS_MS[found[2]]
+        if not _EVERY_MS_MIN <= span_ms <= 366 * _UNITS_MS["d"]:
+            raise CronError(f"{line!r} is not `@every` with 100ms to 366d, such as `@every 15s`")
+        return cls(span_ms)
+
+    def after(self, time_ms: int) -> int:
+        """The first tick strictly after that time, in milliseconds since the epoch."""
+        return (time_ms // self.span_ms + 1) * self.span_ms
+
+
+def line_of(text: str) -> Cron | Every:
+    """The meaning of a schedule's line: `@every …`, or a cron line. CronError."""
+    return Every.parse(text) if text.startswith(EVERY) else Cron.parse(text)
 
 
 @lru_cache(maxsize=32)

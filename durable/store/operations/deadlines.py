@@ -25,7 +25,7 @@ _DEADLINE_LEASE = (
 )
 OVERDUE = (
     f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
-    "SELECT min(next_run_at) FROM schedules",
+    "SELECT min(next_run_at) FROM schedules WHERE paused=0",
     cancellation.NEXT,
     queue_admission.RIPE,
 )
@@ -78,6 +78,9 @@ def follow_clock(tx: Tx) -> None:
     )
     tx.execute(
         "UPDATE tasks SET lease_at=?1+ttl WHERE state='acquired' AND lease_at > ?1 AND lease_at-ttl > ?1", (tx.now,)
+    )
+    tx.execute(
+        "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms", (tx.now,)
     )
     tx.effects.rescan = True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable.store.operations.lock_keys import values_key
 from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, KvAt, KvList, KvNamespace, KvSet, Refused
+from durable.store.protocol.requests import Answer, KvAt, KvList, KvNamespace, KvSet, KvWrite, Refused
 
 KEY_CHARS = 12
 """Of a number as a key: enough for as many values as anybody appends, in the order of their text."""
@@ -29,20 +29,40 @@ def get(tx: Tx, request: KvAt) -> Answer:
     return Answer(200, {"found": row is not None, "value": None if row is None else row[0]})
 
 
+def _bytes(tx: Tx, namespace: str, key: str) -> int | None:
+    """The bytes of a key and its value; None where there is none."""
+    row = tx.row("SELECT bytes FROM kv WHERE namespace=? AND key=?", (namespace, key))
+    return None if row is None else int(row[0])
+
+
+def _value(tx: Tx, namespace: str, key: str) -> str:
+    row = tx.row("SELECT value FROM kv WHERE namespace=? AND key=?", (namespace, key))
+    return "" if row is None else str(row[0])
+
+
+def _size(key: str, value: str) -> int:
+    return len(key.encode()) + len(value.encode())
+
+
+def _set(tx: Tx, namespace: str, values: dict[str, str], before: dict[str, int | None], quota: int) -> None:
+    """Set keys, of which there were so many bytes before; nothing where they would be more than the quota."""
+    used, keys = _usage(tx, namespace)
+    now = used + sum(_size(key, value) - (before[key] or 0) for key, value in values.items())
+    if now > quota and now > used:
+        raise Refused(413, f"{now} bytes would be kept, {quota} are allowed")
+    for key, value in values.items():
+        tx.execute(
+            "INSERT INTO kv (namespace, key, value, bytes) VALUES (?1,?2,?3,?4)"
+            " ON CONFLICT (namespace, key) DO UPDATE SET value=?3, bytes=?4",
+            (namespace, key, value, _size(key, value)),
+        )
+    _count(tx, namespace, now, keys + sum(before[key] is None for key in values))
+
+
 def put(tx: Tx, request: KvSet) -> Answer:
     """Set a key; 413 when the namespace would hold more than `quota` bytes."""
-    size = len(request.key.encode()) + len(request.value.encode())
-    row = tx.row("SELECT bytes FROM kv WHERE namespace=? AND key=?", (request.namespace, request.key))
-    used, keys = _usage(tx, request.namespace)
-    now = used + size - (0 if row is None else row[0])
-    if now > request.quota and now > used:
-        raise Refused(413, f"{now} bytes would be kept, {request.quota} are allowed")
-    tx.execute(
-        "INSERT INTO kv (namespace, key, value, bytes) VALUES (?1,?2,?3,?4)"
-        " ON CONFLICT (namespace, key) DO UPDATE SET value=?3, bytes=?4",
-        (request.namespace, request.key, request.value, size),
-    )
-    _count(tx, request.namespace, now, keys + (row is None))
+    before = {request.key: _bytes(tx, request.namespace, request.key)}
+    _set(tx, request.namespace, {request.key: request.value}, before, request.quota)
     return Answer(200, {})
 
 
@@ -54,6 +74,19 @@ def delete(tx: Tx, request: KvAt) -> Answer:
         used, keys = _usage(tx, request.namespace)
         _count(tx, request.namespace, used - row[0], keys - 1)
     return Answer(200, {"deleted": row is not None})
+
+
+def write(tx: Tx, request: KvWrite) -> Answer:
+    """Set and then remove keys, all or none of them; 413 as for one. Gives which of `fill` were set."""
+    before = {key: _bytes(tx, request.namespace, key) for key in {**request.fill, **request.greatest, **request.put}}
+    filled = {key: value for key, value in request.fill.items() if before[key] is None and key not in request.put}
+    risen = {key: value for key, value in request.greatest.items() if value > _value(tx, request.namespace, key)}
+    values = {**filled, **risen, **request.put}
+    if values:
+        _set(tx, request.namespace, values, before, request.quota)
+    for key in request.delete:
+        delete(tx, KvAt(namespace=request.namespace, key=key))
+    return Answer(200, {"filled": list(filled)})
 
 
 def listing(tx: Tx, request: KvList) -> Answer:

@@ -273,7 +273,8 @@ def note_rate(tx: Tx, queue: str, started: int, count: int | None, rate_ms: int 
         if count is None
         else tx.row("SELECT at FROM queue_starts WHERE queue=? AND n=?", (queue, started + 1 - count))
     )
-    at = next_start_at(rate_ms, None if last is None else last[0])
+    # One that lies ahead began before the clock was set back: it counts as now.
+    at = next_start_at(rate_ms, None if last is None else min(last[0], tx.now))
     tx.execute("UPDATE queues SET next_start_at=? WHERE name=?", (at, queue))
 
 

@@ -71,7 +71,7 @@ def declare(tx: Tx, request: QueueDeclare) -> Answer:
     declared = dump(request.limits)
     row = tx.row("SELECT declared FROM queues WHERE name=?", (request.queue,))
     if row is None:
-        _make(tx, request.queue)
+        make_queue(tx, request.queue, request.limits)
     if row is None or row[0] != declared:
         _limit(tx, request.queue, request.limits)
         tx.execute("UPDATE queues SET declared=? WHERE name=?", (declared, request.queue))
@@ -83,7 +83,7 @@ def change(tx: Tx, request: QueueSet) -> Answer:
     tx.lock(queue_key(request.queue))
     record = record_of(tx, request.queue)
     if record is None:
-        _make(tx, request.queue)
+        make_queue(tx, request.queue, QueueBounds())
     before = QueueBounds() if record is None else msgspec.convert(record["limits"], QueueBounds)
     limits = msgspec.structs.replace(before, **{name: getattr(request.limits, name) for name in request.changes})
     _limit(tx, request.queue, limits)
@@ -100,12 +100,14 @@ def turn(tx: Tx, request: QueueTurn) -> Answer:
     return Answer(200, {"queue": record_of(tx, request.queue)})
 
 
-def _make(tx: Tx, queue: str) -> None:
+def make_queue(tx: Tx, queue: str, limits: QueueBounds) -> None:
+    """Make a queue that is not there, with these limits."""
     tx.execute(
         "INSERT INTO queues (name, state, declared, delayed, waiting, running, turn, started, next_start_at,"
         " created_at) VALUES (?,'open','',0,0,0,0,0,0,?)",
         (queue, tx.now),
     )
+    _limit(tx, queue, limits)
 
 
 def _limit(tx: Tx, queue: str, limits: QueueBounds) -> None:

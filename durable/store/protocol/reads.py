@@ -27,6 +27,18 @@ class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     before: str | None = None
 
 
+class CountExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    session: str | None = None
+    function: str | None = None
+    tag: tuple[str, str] | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class SignalWaits(msgspec.Struct, frozen=True, kw_only=True):
+    executions: list[Id]
+
+
 class ExecutionId(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     execution_id: Id
 
@@ -97,6 +109,8 @@ READ = "read."
 
 READINGS: dict[str, tuple[type[msgspec.Struct], Any]] = {
     "list_executions": (ListExecutions, list[rows.ExecutionRow]),
+    "count_executions": (CountExecutions, dict[str, int]),
+    "signal_waits": (SignalWaits, list[tuple[str, str]]),
     "get_execution": (ExecutionId, rows.ExecutionRow | None),
     "get_promise": (PromiseId, rows.PromiseRow | None),
     "children": (Children, list[rows.PromiseRow]),

@@ -238,6 +238,39 @@ class ScheduleSearch(Request, frozen=True, kw_only=True):
     cursor: Cursor | None = None
 
 
+type ScheduleOverlap = Literal["allow", "skip", "queue", "cancel"]
+
+
+class SchedulePut(Request, frozen=True, kw_only=True):
+    """A schedule of ours, in place of the one that has its id. `paused`: null for as it is."""
+
+    schedule: ScheduleCreate
+    overlap: ScheduleOverlap = "allow"
+    jitter_ms: Annotated[int, msgspec.Meta(ge=0, le=366 * 24 * 3_600_000)] = 0
+    paused: bool | None = None
+
+
+class ScheduleList(Request, frozen=True, kw_only=True):
+    """Schedules with what is ours, by id. `after`: the last one of the page before."""
+
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
+
+
+class SchedulePause(Request, frozen=True, kw_only=True):
+    id: Id
+    paused: bool
+
+
+class ScheduleBackfill(Request, frozen=True, kw_only=True):
+    """The ticks from `since` up to `until`, which is not one of them, in milliseconds."""
+
+    id: Id
+    since: Natural
+    until: Natural
+    overlap: ScheduleOverlap = "queue"
+
+
 class DebugTick(Request, frozen=True, kw_only=True):
     time: Natural
 
@@ -633,6 +666,18 @@ class KvSet(Ours, frozen=True, kw_only=True):
     key: Id
     value: str
     quota: Natural
+
+
+class KvWrite(Ours, frozen=True, kw_only=True):
+    """Several keys at once: `put` is set, `fill` set where nothing is, `greatest` where what is there is less as text;
+    then `delete` is removed. As KvSet otherwise."""
+
+    namespace: Id
+    quota: Natural
+    put: dict[Id, str] = {}
+    fill: dict[Id, str] = {}
+    greatest: dict[Id, str] = {}
+    delete: tuple[Id, ...] = ()
 
 
 class KvList(Ours, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from durable.store.rows import (
     StoreFigures,
     StreamEnd,
     StreamPage,
+    opened_row,
 )
 
 
@@ -73,6 +74,25 @@ class RemoteReads:
             before=before,
         )
         found: list[ExecutionRow] = await self._read("list_executions", asked)
+        return found
+
+    async def count_executions(
+        self,
+        *,
+        session: str | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[str, int]:
+        """How many executions there are in each state, at most COUNTED_ROWS_MAX of each."""
+        asked = reads.CountExecutions(session=session, function=function, tag=tag, since=since, until=until)
+        found: dict[str, int] = await self._read("count_executions", asked)
+        return found
+
+    async def signal_waits(self, *, executions: list[str]) -> list[tuple[str, str]]:
+        """The signals that these executions wait for: execution and name."""
+        found: list[tuple[str, str]] = await self._read("signal_waits", reads.SignalWaits(executions=executions))
         return found
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
@@ -191,6 +211,6 @@ class RemoteReads:
             if reply.head.status >= 400:
                 raise StoreRefused(kind, reply.head.status, msgspec.json.decode(reply.data, type=str))
             rows = msgspec.json.decode(reply.data, type=dict[str, msgspec.Raw])["found"]
-            return msgspec.json.decode(rows, type=reads.READINGS[name][1])
+            return opened_row(msgspec.json.decode(rows, type=reads.READINGS[name][1]))
         except (msgspec.MsgspecError, KeyError) as error:
             raise StoreError(f"the answer to {kind} cannot be read: {error}; is the server another version?") from None

@@ -15,10 +15,12 @@ from durable.core.errors import DurableError, EngineClosed, StoreDenied, StoreEr
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
+from durable.core.sealing import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import Held
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.protocol.sealed_requests import sealed_data
 from durable.store.remote.batches import Lane
 from durable.store.remote.chunks import RemoteChunks
 from durable.store.remote.client import StoreClient
@@ -27,7 +29,7 @@ from durable.store.remote.reads import RemoteReads
 from durable.store.remote.request_headers import BATCH, CLIENT
 from durable.store.remote.sdk_connection import RemoteConnection
 from durable.store.remote.transit_key import transit_key
-from durable.store.rows import PromiseRow
+from durable.store.rows import PromiseRow, opened_row
 from durable.store.waiters import Waiters
 
 _VARIABLE = "DURABLE_TOKEN"
@@ -71,6 +73,7 @@ class RemoteStore:
     def __init__(self, url: str, token: str, observer: Observer) -> None:
         self.url = url
         self.key = transit_key(token)
+        self.codec: ValueCodec | None = None
         self._token = token
         self._observe = observer
         self._name = uuid.uuid4().hex
@@ -167,7 +170,7 @@ class RemoteStore:
             self._joined["functions"] = [*self._joined["functions"], *_texts(data["functions"])]
         elif kind == "engine.leave":
             self._joined = None
-        future = self._lane.post(kind, data)
+        future = self._lane.post(kind, data if self.codec is None else sealed_data(data, self.codec))
         if kind == "engine.join":
             future.add_done_callback(self._told_lease)
         return future
@@ -240,7 +243,7 @@ class RemoteStore:
 
     def _told(self, event: _Event) -> None:
         if event.settled is not None:
-            self._waiters.settled(event.settled)
+            self._waiters.settled(opened_row(event.settled))
         if event.missing is not None:
             self._waiters.refused(event.missing, partial(StoreRefused, "promise.get", event.status, event.message))
         if event.halted is not None and self._waiters.hears_of_halts(event.halted):

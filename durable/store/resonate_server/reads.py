@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import StoreLacks, StoreRefused
 from durable.core.ids import ORIGIN, PREFIX
-from durable.core.limits import OUTSIDE_TASKS_MAX, SEARCH_ROWS_READ
+from durable.core.limits import COUNTED_ROWS_MAX, OUTSIDE_TASKS_MAX, SEARCH_ROWS_READ
 from durable.store.operations.execution_tags import TAG
 from durable.store.operations.halted_waits import Halt
 from durable.store.protocol.requests import Answer
@@ -135,6 +136,25 @@ class ServerReads:
             if len(found) >= limit:
                 break
         return found
+
+    async def count_executions(
+        self,
+        *,
+        session: str | None = None,
+        function: str | None = None,
+        tag: tuple[str, str] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[str, int]:
+        """How many executions there are in each state, of those that a list shows."""
+        found = await self.list_executions(
+            session=session, function=function, tag=tag, since=since, until=until, limit=COUNTED_ROWS_MAX
+        )
+        return dict(Counter(row.state for row in found))
+
+    async def signal_waits(self, *, executions: list[str]) -> list[tuple[str, str]]:  # noqa: ARG002 - the port's
+        """Nothing: signals need requests of ours."""
+        return []
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""

@@ -16,12 +16,14 @@ from durable.core.errors import DurableError, EngineClosed, StoreLacks, StoreRef
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, LISTEN_AGAIN_S, OUTSIDE_TASKS_MAX, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
+from durable.core.sealing import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held
 from durable.store.operations.request_table import KINDS
 from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.protocol.sealed_requests import sealed_data
 from durable.store.remote.client import StoreClient
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.sdk_connection import RemoteConnection
@@ -60,6 +62,7 @@ class ResonateServerStore:
         self.url = url
         self.key = transit_key(token) if token else os.urandom(32)
         self._token = token
+        self.codec: ValueCodec | None = None
         self._client = client
         self._observe = observer
         self._loop = asyncio.get_running_loop()
@@ -82,6 +85,7 @@ class ResonateServerStore:
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
         """The answer to a request. StoreLacks for what the protocol has not, StoreRefused, StoreError, EngineClosed."""
         known = KINDS.get(kind)
+        data = data if self.codec is None else sealed_data(data, self.codec)
         if kind in self._own or known is None or not known.protocol:
             return await self._own.request(kind, data)
         return await self._plain(kind, data)

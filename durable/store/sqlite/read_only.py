@@ -13,6 +13,7 @@ import msgspec
 
 from durable.core.clock import now_ms
 from durable.core.errors import StoreError, StoreRefused
+from durable.core.sealing import ValueCodec
 from durable.store import owner_check
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import EngineLeases, Held
@@ -48,6 +49,7 @@ class ReadOnlyStore:
     """The face of a file that cannot be written: lists, searches and requests that only read. The rest is refused."""
 
     local = chunks = None
+    codec: ValueCodec | None = None
 
     def __init__(self, path: Path, connection: sqlite3.Connection, reads: SqliteReads) -> None:
         self.path = path

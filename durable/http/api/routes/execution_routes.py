@@ -46,9 +46,10 @@ class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
 
 
 class OutcomeQuery(RouteQuery, frozen=True, kw_only=True):
-    """`wait`: seconds to wait for its end."""
+    """`wait`: seconds to wait for its end. `through_prompts`: wait on while it waits for people."""
 
     wait: Annotated[float, msgspec.Meta(ge=0, le=WAIT_S_MAX)] = 0.0
+    through_prompts: bool = False
 
 
 class OutputQuery(RouteQuery, frozen=True, kw_only=True):
@@ -133,7 +134,8 @@ async def get_execution_result(call: ApiCall) -> api_models.ExecutionOutcome:
 
     The answer comes when it has ended, waits for people or is held up, and after `wait` seconds at the latest.
     """
-    return await execution_outcome(call, await call.execution(), call.query.wait)
+    query: OutcomeQuery = call.query
+    return await execution_outcome(call, await call.execution(), query.wait, through_prompts=query.through_prompts)
 
 
 async def list_steps(call: ApiCall) -> Page[StepView]:

@@ -109,6 +109,8 @@ def note_of(view: ExecutionView) -> str:
         return f"no engine that is alive serves {view.function}"
     if view.retry is not None and view.settled_at is None:
         return f"try {view.retry.number + 1} of step {view.retry.step} at {view.retry.next_at}: {view.retry.error}"
+    if view.signals and not view.waits_for:
+        return "waits for " + ", ".join(f"signal {name}" for name in view.signals)
     if view.waits_for:
         return "waits for an answer" if len(view.waits_for) == 1 else f"waits for {len(view.waits_for)} answers"
     return view.error or view.note or view.last_error or ""

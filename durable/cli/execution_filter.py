@@ -1,0 +1,114 @@
+"""The options by which commands choose executions, and what many of them are shown as before they are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from durable.cli.upkeep_options import Duration
+from durable.executions.states import ExecutionState
+
+if TYPE_CHECKING:
+    from durable.cli.text_output import Out
+    from durable.executions.execution_search import ExecutionFilter
+    from durable.store.port import StoreFace
+    from durable.store.rows import ExecutionRow
+
+STATES = [state.value for state in ExecutionState]
+NAMES = ("state", "session", "function", "where", "text", "since", "until")
+"""The options that choose; one of them at least has to be given where many are changed."""
+
+_OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--state", type=click.Choice(STATES), help="Only those in this state."),
+    click.option("--session", metavar="NAME", help="Only cells of this session."),
+    click.option("--function", metavar="NAME", help="Only those of this function: its name, or where::name@version."),
+    click.option("--where", multiple=True, metavar="TAG=VALUE", help="Only those that have this tag; repeatable."),
+    click.option("--text", metavar="WORDS", help="Only those with these words in id, arguments, result, error, tags."),
+    click.option("--since", type=Duration(), metavar="AGE", help="Only those made within this time: 30d, 12h, 90m."),
+    click.option("--until", type=Duration(), metavar="AGE", help="Only those made before that."),
+)
+
+
+def filtering[F: Callable[..., Any]](command: F) -> F:
+    """Give a command the options that choose; its function gets them by name."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def many[F: Callable[..., Any]](command: F) -> F:
+    """Give a command that changes what is chosen --limit and --dry-run as well."""
+    limit = click.option(
+        "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Of many: so many, the newest."
+    )
+    dry_run = click.option("--dry-run", is_flag=True, help="Of many: only show which they are.")
+    return filtering(limit(dry_run(command)))
+
+
+def filter_of(
+    *,
+    state: str | None = None,
+    session: str | None = None,
+    function: str | None = None,
+    where: tuple[str, ...] = (),
+    text: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+) -> ExecutionFilter:
+    """The filter that the options say. click.UsageError."""
+    from durable.core.clock import now_ms
+    from durable.executions.execution_search import ExecutionFilter
+    from durable.store.rows import State
+
+    now = now_ms()
+    word: State | None = next((each for each in get_args(State.__value__) if each == state), None)
+    return ExecutionFilter(
+        state=word,
+        session=session,
+        function=function,
+        tags=tuple(map(_tag, where)),
+        since=None if since is None else now - int(since * 1000),
+        until=None if until is None else now - int(until * 1000),
+        text=text or "",
+    )
+
+
+def chooses_many(execution_id: str | None, **options: Any) -> bool:
+    """Whether a command means many executions: it has options that choose in place of an ID. click.UsageError."""
+    given = [name for name in NAMES if options.get(name)]
+    if execution_id is not None and given:
+        raise click.UsageError(f"name an ID, or choose by --{given[0]}; not both")
+    if execution_id is None and not given:
+        raise click.UsageError(f"name an ID, or choose by {', '.join(f'--{name}' for name in NAMES)}")
+    return execution_id is None
+
+
+async def chosen_rows(store: StoreFace, wanted: ExecutionFilter, limit: int) -> list[ExecutionRow]:
+    """The newest executions that are meant, as many as `limit` says."""
+    from durable.executions.execution_search import search
+
+    found: list[ExecutionRow] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = await search(store.reads, wanted, limit=limit - len(found), before=cursor)
+        found += page
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found
+
+
+async def preview(out: Out, store: StoreFace, rows: list[ExecutionRow]) -> int:
+    """Show what would be changed."""
+    from durable.cli.tables import show_executions
+
+    return await show_executions(out, store, rows, "none is chosen")
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"--where {text!r} is not TAG=VALUE")
+    return name, value

@@ -1,0 +1,34 @@
+"""The engines of the queue campaign: `python -m tests.e2e.queue_engine STORE`, until killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import durable
+
+
+async def note(n: int) -> int:
+    """One real effect: a line in the file of all effects."""
+    log = os.environ.get("QUEUE_CAMPAIGN_LOG")
+    if log:
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, b"%d\n" % n)
+        os.close(descriptor)
+    return n
+
+
+@durable.function(name="queued")
+async def queued(ctx: durable.Context, n: int) -> int:
+    return await ctx.run(note, n)
+
+
+async def main(store: str) -> None:
+    async with durable.open(store, durability="process"):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

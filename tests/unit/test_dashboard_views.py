@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -180,3 +182,12 @@ def test_assets_are_small() -> None:
     own = b"".join(asset.data for name, asset in assets().items() if not name.startswith("vendor/"))
     assert len(gzip.compress(own, 9)) < 40_000
     assert sum(len(asset.data) for asset in assets().values()) < 150_000
+
+
+def test_a_server_starts_without_what_only_pages_need() -> None:
+    code = (
+        "import sys, durable.http.serve, durable.http.site, durable.http.dashboard_mount\n"
+        "print(sorted({'jinja2', 'markdown_it', 'durable.http.dashboard', 'durable.engine.engine'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

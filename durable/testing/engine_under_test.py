@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, override
 
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Event, Observer, StepBegun, log_event
+from durable.core.sealing import ValueCodec
 from durable.engine.engine import Engine, EngineOptions
 from durable.functions.definition import seconds
 from durable.store.port import StoreFace
@@ -70,8 +71,10 @@ class EngineUnderTest(Engine):
 
     @override
     async def _open_store(self) -> StoreFace:
-        options = {name: value for name, value in self._options.items() if name != "token"}
-        return await StoreUnderTest.open(self._target, observer=self._observer, fault=self._fault, **options)
+        options = {name: value for name, value in self._options.items() if name not in ("token", "codec")}
+        store = await StoreUnderTest.open(self._target, observer=self._observer, fault=self._fault, **options)
+        store.codec = self._options["codec"] or ValueCodec.from_environment()
+        return store
 
     @override
     async def close(self) -> None:

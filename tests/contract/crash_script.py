@@ -479,7 +479,8 @@ def _actors() -> list[Step]:
         Request("actor.send", {**mail, "id": "once"}),
         Request("actor.send", {**mail, "capacity": 1}),
         Request(
-            "actor.fulfill", {**made, "task": task, "state": "{}", "version": 1, "restarts": [1.0], "restarted": 1}
+            "actor.fulfill",
+            {**made, "task": task, "state": "{}", "version": 1, "restarts": [1.0], "restarted": 1, "journal": "a"},
         ),
         Request("actor.subscribe", {**made, "pattern": "a.*", "method": "add"}),
         Request("actor.subscriptions", {}),
@@ -490,6 +491,20 @@ def _actors() -> list[Step]:
         Request("actor.get", actor),
         Request("actor.list", {}),
         Request("actor.subscribe", {**made, "pattern": "a.*", "method": None}),
+        Request("actor.journal", actor),
+        Request("actor.delete", actor, 409),
+        Request("actor.stop", {**actor, "note": "over"}),
+        Request("sweep.actors", {"before": TIME_MAX_MS, "dry_run": True}),
+        Request("actor.delete", {**actor, "force": True}),
+        Request("actor.send", {**mail, "actor": "actor~Cart~bob", "key": "bob"}),
+        Request("actor.stop", {"actor": "actor~Cart~bob", "note": "closed", "force": True}),
+        Request("actor.delete", {"actor": "actor~Cart~bob"}),
+        Request("actor.send", {**mail, "actor": "actor~Cart~cleo", "key": "cleo"}),
+        Request("actor.stop", {"actor": "actor~Cart~cleo", "note": "closed", "force": True}),
+        Request("actor.send", {**mail, "actor": "actor~Cart~dora", "key": "dora"}),
+        Request("actor.stop", {"actor": "actor~Cart~dora", "note": "closed", "force": True}),
+        Request("actor.restart", {"actor": "actor~Cart~dora", "reset": False}),
+        Request("sweep.actors", {"before": TIME_MAX_MS}),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Wrong use of a kernel: its first output says what to do (specs/jupyter.md)."""
+"""A kernel used wrongly: its first output says what to do (specs/jupyter.md)."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _AT_WORK = (
 )
 _CHILD = "SELECT 1 FROM actors WHERE parent=? LIMIT 1"
 _OLD = "SELECT name FROM actors WHERE name > ? AND status<>'running' AND updated_at < ? ORDER BY name LIMIT ?"
-_LETTERS = "SELECT id FROM dead_letters WHERE at < ? ORDER BY id LIMIT ?"
+_LETTERS = "SELECT id FROM dead_letters WHERE at < ? ORDER BY at, id LIMIT ?"
 COUNTED_MAX = 100_000
 """Messages that are counted in a mailbox without a bound."""
 

@@ -1,9 +1,8 @@
-"""Executions as the API shows them: rows of a page with what they wait for, and what came of one."""
+"""One execution as the API shows it, and what came of it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,13 +11,14 @@ from durable.client.api_models import ExecutionDetail, ExecutionFailure, Executi
 from durable.core import ids
 from durable.core.errors import Halted
 from durable.core.limits import MCP_LOOK_REST_S
-from durable.engine.views import ServedFunctions, execution_view, needed_by, retry_view
+from durable.engine.execution_overview import overview
+from durable.engine.views import ServedFunctions
 from durable.executions.states import PROMISE_OF
 from durable.functions.failures import rebuild
 from durable.http.api.api_route import ApiCall
 from durable.prompts.inbox import Inbox
 from durable.records import notation
-from durable.records.view_models import ExecutionView, RetryView
+from durable.records.view_models import ExecutionView
 from durable.store.changes import Changes
 from durable.store.direct_store import DirectStore
 from durable.store.rows import ExecutionRow
@@ -29,39 +29,9 @@ async def served(store: DirectStore) -> ServedFunctions:
     return ServedFunctions.by(await store.reads.engines(), store.engine_alive)
 
 
-async def execution_views(store: DirectStore, rows: Sequence[ExecutionRow]) -> list[ExecutionView]:
-    """A page of executions."""
-    reads, living = store.reads, await served(store)
-    open_rows = [row for row in rows if row.settled_at is None]
-    prompts, retries = dict[str, list[str]](), dict[str, list[RetryView]]()
-    if open_rows:
-        prompts = under_each((ids.execution_of(prompt), prompt) for prompt in await reads.open_prompts())
-        retries = under_each((retry.step, retry) for retry in map(retry_view, await reads.retries()))
-    needed = await needed_by(reads, rows)
-    views = []
-    for row in rows:
-        waits_for = prompts.get(row.id, []) if row.settled_at is None else []
-        retry = next(iter(retries.get(row.id, ())), None) if row.settled_at is None else None
-        views.append(
-            execution_view(row, living, waits_for, None, retry, needed=needed.get(row.session or "", {})),
-        )
-    return views
-
-
-def under_each[T](found: Iterable[tuple[str, T]]) -> dict[str, list[T]]:
-    """The things under each execution, from pairs of an id and what is there: `a.1.2` lies under `a.1` and `a`, too."""
-    under: dict[str, list[T]] = {}
-    for name, thing in found:
-        place = name
-        while place:
-            under.setdefault(place, []).append(thing)
-            place = place.rpartition(".")[0]
-    return under
-
-
 async def execution_detail(store: DirectStore, row: ExecutionRow) -> ExecutionDetail:
     """One execution, with arguments and result."""
-    [view] = await execution_views(store, [row])
+    [view] = await overview(store, [row])
     fields = {name: getattr(view, name) for name in ExecutionView.__dataclass_fields__}
     error = rebuild(PROMISE_OF[row.state], row.value, row.id) if row.state in PROMISE_OF else None
     return ExecutionDetail(

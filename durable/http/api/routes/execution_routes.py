@@ -12,11 +12,12 @@ from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import BadArguments
+from durable.engine.execution_overview import overview
 from durable.engine.queue_operations import Place
 from durable.executions.forking import fork
 from durable.executions.signal_sender import send_signal
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
-from durable.http.api.execution_views import converted, execution_detail, execution_outcome, execution_views
+from durable.http.api.execution_views import converted, execution_detail, execution_outcome
 from durable.http.api.function_call import FunctionCall, begin, function_id
 from durable.http.api.output_stream import output_events, printed_page
 from durable.http.api.page_cursor import read_cursor, write_cursor
@@ -83,7 +84,7 @@ async def list_executions(call: ApiCall) -> Page[ExecutionView]:
         limit=query.limit,
         before=before,
     )
-    views = await execution_views(call.store, rows)
+    views = await overview(call.store, rows)
     return Page(items=views, next=write_cursor(rows[-1].id, of) if len(rows) == query.limit else None)
 
 

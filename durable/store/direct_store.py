@@ -320,7 +320,7 @@ class DirectStore:
     def _look_at_failure(self, job: Job) -> None:
         """Tell whoever else a failed request concerns, not only the one who asked."""
         if isinstance(job.outcome, Exception) and self._concerns_all(job.outcome):
-            self._tell_of_trouble(job.outcome)
+            self._tell_of_trouble(job.outcome, job.failed_at)
         lost = discarded_results.discarded(job.request, job.outcome)
         if lost is not None:
             self._submit(Job(discarded_results.record, lost, True, "task.discard"))
@@ -337,9 +337,12 @@ class DirectStore:
         for task, note in halted.items():
             self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
 
-    def _tell_of_trouble(self, error: Exception) -> None:
-        """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again."""
-        self._waiters.outage(lambda: self._explained(error) or StoreError(str(error)))
+    def _tell_of_trouble(self, error: Exception, at: float) -> None:
+        """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again.
+
+        at: when that was seen, in monotonic seconds. Whoever began to wait later may have mended it before.
+        """
+        self._waiters.outage(lambda: self._explained(error) or StoreError(str(error)), at)
 
     def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
         match job.outcome:

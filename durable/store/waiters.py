@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -18,7 +20,8 @@ class Waiters:
     def __init__(self) -> None:
         self._all: dict[str, set[Waiter]] = {}
         self._of_halts: dict[str, set[Waiter]] = {}
-        self._impatient: set[Waiter] = set()
+        self._impatient: dict[Waiter, float] = {}
+        """With the monotonic time since which each waits."""
 
     def __contains__(self, promise_id: str) -> bool:
         """Whether somebody waits for it."""
@@ -46,11 +49,11 @@ class Waiters:
         for register in registers:
             register.setdefault(promise_id, set()).add(future)
         if not patient:
-            self._impatient.add(future)
+            self._impatient[future] = time.monotonic()
         try:
             yield future
         finally:
-            self._impatient.discard(future)
+            self._impatient.pop(future, None)
             for register in registers:
                 register[promise_id].discard(future)
                 if not register[promise_id]:
@@ -72,9 +75,9 @@ class Waiters:
         """Tell that a promise cannot be waited for."""
         _fail(self._all.get(promise_id, ()), error)
 
-    def outage(self, error: Callable[[], Exception]) -> None:
-        """Tell those who must not wait for ever."""
-        _fail(self._impatient, error)
+    def outage(self, error: Callable[[], Exception], at: float = math.inf) -> None:
+        """Tell those who must not wait for ever, and waited already when it was seen (`at`, in monotonic seconds)."""
+        _fail([future for future, since in self._impatient.items() if since <= at], error)
 
     def close(self, error: Callable[[], Exception]) -> None:
         """Tell everybody that nothing comes any more."""

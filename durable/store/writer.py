@@ -50,6 +50,8 @@ class Job:
     outcome: Answer | Unfinished | Refused | Exception | None = None
     awaited: bool = True
     """Somebody waits for it now. What nobody waits for is committed with what comes soon (COMPANY_S)."""
+    failed_at: float = 0.0
+    """The monotonic time, in s, at which an error became its outcome."""
 
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
@@ -213,7 +215,8 @@ class Writer(threading.Thread):
             # Outside any job: the file cannot be read or written right now, or is damaged. The jobs have their answers;
             # this thread must live on to give others theirs. Look again.
             if self._concerns_all(error):
-                self._deliver([Job(_nothing, None, True, "", error)], Effects(), False)
+                failed = Job(_nothing, None, True, "", error, failed_at=time.monotonic())
+                self._deliver([failed], Effects(), False)
             time.sleep(NOTICE_POLL_S)
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
@@ -227,7 +230,7 @@ class Writer(threading.Thread):
                 return
             if not jobs:
                 raise
-            jobs[0].outcome = self._refusal(error) or error
+            jobs[0].outcome, jobs[0].failed_at = self._refusal(error) or error, time.monotonic()
             self._deliver(jobs, Effects(), False)
             return
         effects = tx.effects

@@ -16,7 +16,7 @@ import pytest
 from yarl import URL
 
 from durable.core import limits
-from durable.http import connections, routes
+from durable.http import connections, request_body, routes
 
 from .served import TOKEN, Served, client, events, served
 
@@ -183,7 +183,7 @@ async def test_a_value_over_its_limit_is_the_stores_refusal(site: Served) -> Non
 async def test_many_large_bodies_at_once_are_refused_rather_than_held(
     site: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "BODIES_BYTES_MAX", 100_000)
+    monkeypatch.setattr(request_body, "BODIES_BYTES_MAX", 100_000)
     reader, writer = await asyncio.open_connection(*address(site))
     writer.write(head(content_length=90_000) + b"x" * 80_000)
     await writer.drain()

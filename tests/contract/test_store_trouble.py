@@ -112,7 +112,7 @@ async def large():
                     file.write(bytes(4096))
             except OSError as error:
                 print(error.strerror, flush=True)
-    return "x" * 200_000
+    return "x" * 700_000  # more than the log has room for
 
 @durable.function(name="fills")
 async def fills(ctx):
@@ -158,7 +158,7 @@ async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_
     assert process.returncode == 0
     assert said[0] == "No space left on device"
     assert "disk is full; free some disk space, then it goes on" in said[1]
-    assert said[2] == "200000 2"  # its result could not be recorded the first time
+    assert said[2] == "700000 2"  # its result could not be recorded the first time
 
 
 READ_ONLY = """

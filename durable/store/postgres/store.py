@@ -197,7 +197,7 @@ class PostgresStore(DirectStore):
                 self._tell_of_lapse()
             told = over_soon
             if self._silent_s() >= WAIT_UNHEARD_S:
-                self._tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)))
+                self._tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)), time.monotonic())
 
     # -- the end ------------------------------------------------------------------------------------------------
 

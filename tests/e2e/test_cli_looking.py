@@ -130,6 +130,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "worker_stuck",
         "unknown_capabilities",
         "tags",
+        "signals",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data

@@ -272,6 +272,7 @@ async def _mail_and_a_foreign_file(folder: Path) -> None:
         await Store.open(folder / "foreign.db")
 
 
+@pytest.mark.timeout(300)  # a whole day of requests, each statement looked at
 def test_no_statement_walks_through_a_table(tmp_path: Path, seen: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searches, "SEARCH_ROWS", 2)
     monkeypatch.setattr(searches, "SEARCH_ROWS_READ", 3)

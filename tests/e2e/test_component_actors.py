@@ -23,10 +23,10 @@ from tests.e2e.sandbox_kills_job import COUNTER, SIX, charge, refund
 
 GRANTED = ComponentManifest("counter", SIX, read_manifest({"grant": ["charge"]}))
 Counter = durable.component_actor(
-    "counter", supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop")
+    "counter", supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
 )
 Pong = durable.component_actor(
-    "pong", supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop")
+    "pong", supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
 )
 Twin = durable.component_actor("twin")
 Ping = durable.component_actor("ping", supervise=durable.Supervise())
@@ -362,7 +362,7 @@ LocalPong = durable.component_actor(
     "pong",
     name="LocalPong",
     durable=False,
-    supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop"),
+    supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop"),
 )
 LocalPing = durable.component_actor("ping", name="LocalPing", durable=False)
 LocalLiving = durable.component_actor("living", name="LocalLiving", durable=False, config=b"x" * 13)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,10 @@ async def test_marker(durable_engine):
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     others = [f"-pno:{each}" for each in ("cacheprovider", "hypothesispytest", "xdist", "timeout", "anyio")]
     command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", *others, *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=115, check=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=115, check=False
+    )
 
 
 @pytest.fixture

@@ -69,6 +69,9 @@ class Notices(threading.Thread):
         self._on_lost = on_lost
         self._on_renewed: Callable[[float], None] | None = None
         self._stopping = False
+        self._ending = threading.Lock()
+        """Held while the pipe is written or closed: later its number may be another file's."""
+        self._ended = False
         self._heard = self._renewed = time.monotonic()
         self._reader, self._waker = os.pipe()
 
@@ -90,10 +93,11 @@ class Notices(threading.Thread):
         return time.clock_gettime(time.CLOCK_BOOTTIME) + self._lease_ms / 1000 * 5 / 6
 
     def stop(self) -> None:
-        """End the thread soon. Idempotent: later the pipe's number may be another file's."""
-        if not self._stopping:
-            self._stopping = True
-            os.write(self._waker, b"x")
+        """End the thread soon. Idempotent."""
+        self._stopping = True
+        with self._ending:
+            if not self._ended:
+                os.write(self._waker, b"x")
 
     def run(self) -> None:
         try:
@@ -106,8 +110,10 @@ class Notices(threading.Thread):
                         time.sleep(RECONNECT_S)  # something else is wrong; the writer tells of it
                     self._wait(None, RECONNECT_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         finally:
-            os.close(self._reader)
-            os.close(self._waker)
+            with self._ending:
+                self._ended = True
+                os.close(self._reader)
+                os.close(self._waker)
 
     def _listen(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute(f'LISTEN "{self._address.channel}"'.encode())

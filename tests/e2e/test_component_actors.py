@@ -28,6 +28,15 @@ Counter = durable.component_actor(
 Pong = durable.component_actor(
     "pong", supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
 )
+
+
+@pytest.fixture(autouse=True)
+def pong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The class of that name is this one again: another module of tests makes one with another supervision."""
+    supervise = durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
+    monkeypatch.setitem(globals(), "Pong", durable.component_actor("pong", supervise=supervise))
+
+
 Twin = durable.component_actor("twin")
 Ping = durable.component_actor("ping", supervise=durable.Supervise())
 Living = durable.component_actor("living", config=b"twelve bytes")

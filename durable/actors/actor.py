@@ -13,6 +13,7 @@ from durable.actors.supervise import Supervise
 from durable.actors.turn import TurnCompanion
 from durable.core.errors import Conflict, DurableError
 from durable.functions.definition import Function
+from durable.functions.redefinition import Definition
 
 
 def _serve(described: ActorClass) -> None:
@@ -35,6 +36,21 @@ def _serve(described: ActorClass) -> None:
         ) from None
     served.companion = TurnCompanion(described)
     served.startable = False
+
+
+_local_definitions: dict[str, Definition] = {}
+"""Where each class of actors in memory is defined, by its name."""
+
+
+def _know_local(described: ActorClass) -> None:
+    """Find a class of actors in memory by its name; Conflict where another one has it."""
+    here, known = Definition.here(__name__), _local_definitions.get(described.kind)
+    if known is not None and known.is_beside(here):
+        raise Conflict(
+            f"two classes of actors in memory would be known as {described.kind!r}: those at {known} and {here}. Names "
+            "of actors say by it which one takes a message, so each needs its own: give @durable.actor(name=...)"
+        )
+    LOCAL_CLASSES[described.kind], _local_definitions[described.kind] = described, here
 
 
 @overload
@@ -77,6 +93,6 @@ def _described(
     if durable:
         _serve(described)
     else:
-        LOCAL_CLASSES[described.kind] = described
+        _know_local(described)
     setattr(cls, DESCRIBED, described)
     return cls

@@ -13,7 +13,7 @@ import weakref
 from dataclasses import dataclass
 from types import FrameType, ModuleType
 
-_DEFINING = (__name__, "durable.actors.actor")
+_DEFINING = (__name__, "durable.actors.actor", "durable.actors.component_actor")
 """Modules whose decorators define functions for others: the place is where those are used."""
 
 _MARK = "__durable_definitions__"

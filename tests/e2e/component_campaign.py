@@ -29,9 +29,6 @@ import durable
 from tests.components import talking
 from tests.postgres_server import PostgresServer
 
-EVERY = 100
-BATCH = 50
-"""Requests that PING sends in one message."""
 GROWTH_BYTES_MAX = 96 * 2**20
 """Of an engine, from a tenth of the requests to the end: what Python and SQLite keep, and no instances."""
 MARKS = {"fails": ord("!"), "retried": ord("?")}
@@ -90,6 +87,15 @@ class Engine:
         self._process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What PING asks. trap_every: one request in so many traps. batch: requests that PING sends in one message."""
+
+    requests: int
+    trap_every: int
+    batch: int
+
+
 @dataclass(slots=True)
 class Counts:
     """Answers and failures that PING has counted."""
@@ -108,18 +114,18 @@ async def counts(engine: durable.Engine) -> Counts:
     return Counts(answered, failed)
 
 
-async def ask(engine: durable.Engine, requests: int, mark: int) -> tuple[Counts, list[int]]:
+async def ask(engine: durable.Engine, load: Load, mark: int) -> tuple[Counts, list[int]]:
     """Send all requests, not more than a few batches before the answers; the counts, and the memory on the way."""
     memory: list[int] = []
-    for first in range(1, requests + 1, BATCH):
-        last = min(requests, first + BATCH - 1)
-        await engine.actor(Ping, "p").invoke("ask", "pong/a", first, last, EVERY, mark, 10**9)
+    for first in range(1, load.requests + 1, load.batch):
+        last = min(load.requests, first + load.batch - 1)
+        await engine.actor(Ping, "p").invoke("ask", "pong/a", first, last, load.trap_every, mark, 10**9)
         await engine.actor(Pong, "a").handle_message("", b"S")
-        while first - 4 * BATCH > (await counts(engine)).all:  # noqa: ASYNC110 - other turns do the work
+        while first - 4 * load.batch > (await counts(engine)).all:  # noqa: ASYNC110 - other turns do the work
             await asyncio.sleep(0.2)
-        if not memory and last * 10 >= requests:
+        if not memory and last * 10 >= load.requests:
             memory.append(resident())
-    while (found := await counts(engine)).all < requests:  # noqa: ASYNC110 - other turns do the work
+    while (found := await counts(engine)).all < load.requests:  # noqa: ASYNC110 - other turns do the work
         await asyncio.sleep(0.2)
     return found, [*memory, resident()]
 
@@ -130,7 +136,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def campaign(store: str, requests: int, kills: int, every_s: float, seed: int, mode: str = MODE) -> str:
+async def campaign(store: str, load: Load, kills: int, every_s: float, seed: int) -> str:
     """Run it; AssertionError says what did not hold. Returns what was done, in a line."""
     begin = time.monotonic()
     async with durable.open(store, durability="process", observer=lambda _event: None) as engine:
@@ -138,34 +144,34 @@ async def campaign(store: str, requests: int, kills: int, every_s: float, seed: 
         other = Engine(store)
         killing = asyncio.create_task(other.kill(kills, every_s, random.Random(seed)))
         try:
-            found, memory = await ask(engine, requests, MARKS[mode])
+            found, memory = await ask(engine, load, MARKS[MODE])
             took_s = time.monotonic() - begin
             await killing
         finally:
             killing.cancel()
             other.end()
-        await check(engine, found, requests, mode)
+        await check(engine, found, load)
         restarts = {each.key: each.restarted for each in await engine.actors.find()}
         growth = memory[-1] - memory[0]
         assert growth < GROWTH_BYTES_MAX, f"the engine grew by {growth / 2**20:.0f} MiB"
         assert engine.sandbox.instances <= 2
     return (
-        f"{requests} requests, every {EVERY}th traps ({mode}), {kills} kills: {found.answered} answered, "
-        f"{found.failed} failed, {restarts['a']} restarts, in {took_s:.0f} s ({requests / took_s:.0f}/s); memory "
+        f"{load.requests} requests, every {load.trap_every}th traps ({MODE}), {kills} kills: {found.answered} answered,"
+        f" {found.failed} failed, {restarts['a']} restarts, in {took_s:.0f} s ({load.requests / took_s:.0f}/s); memory "
         f"{memory[0] / 2**20:.0f} MiB at a tenth, {memory[-1] / 2**20:.0f} MiB at the end, seed {seed}"
     )
 
 
-async def check(engine: durable.Engine, found: Counts, requests: int, mode: str) -> None:
+async def check(engine: durable.Engine, found: Counts, load: Load) -> None:
     """Every request has one outcome, and nothing is left in a mailbox."""
-    trapping = requests // EVERY
-    expected = Counts(requests - trapping, trapping) if mode == "fails" else Counts(requests, 0)
+    trapping = load.requests // load.trap_every
+    expected = Counts(load.requests - trapping, trapping) if MODE == "fails" else Counts(load.requests, 0)
     assert found == expected, found
     assert all(each.waiting == 0 and each.status == "running" for each in await engine.actors.find())
     letters = await engine.actors.dead_letters(limit=10_000)
-    assert len(letters) == (trapping if mode == "fails" else 0), len(letters)
+    assert len(letters) == (trapping if MODE == "fails" else 0), len(letters)
     taken = await engine.actor(Pong, "a").invoke("count")
-    saves = -(-requests // BATCH)
+    saves = -(-load.requests // load.batch)
     assert taken == expected.answered + saves, f"PONG has taken {taken}"
 
 
@@ -175,6 +181,8 @@ def main() -> None:
     parser.add_argument("--serve")
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--trap-every", type=int, default=100, help="one request in so many traps")
+    parser.add_argument("--batch", type=int, default=50, help="requests of one message")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two kills")
     parser.add_argument("--mode", choices=tuple(MARKS), default="fails")
@@ -193,7 +201,8 @@ def main() -> None:
             server = PostgresServer(fast=False)
             held.callback(server.stop)
             store = server.url()
-        done = campaign(store, given.requests, given.kills, given.every, given.seed)
+        load = Load(given.requests, given.trap_every, given.batch)
+        done = campaign(store, load, given.kills, given.every, given.seed)
         print("PostgreSQL:" if given.postgres else "SQLite:", asyncio.run(done))
 
 

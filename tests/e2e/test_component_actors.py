@@ -23,20 +23,11 @@ from tests.e2e.sandbox_kills_job import COUNTER, SIX, charge, refund
 
 GRANTED = ComponentManifest("counter", SIX, read_manifest({"grant": ["charge"]}))
 Counter = durable.component_actor(
-    "counter", supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
+    "counter", supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop")
 )
 Pong = durable.component_actor(
-    "pong", supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
+    "pong", supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop")
 )
-
-
-@pytest.fixture(autouse=True)
-def pong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The class of that name is this one again: another module of tests makes one with another supervision."""
-    supervise = durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop")
-    monkeypatch.setitem(globals(), "Pong", durable.component_actor("pong", supervise=supervise))
-
-
 Twin = durable.component_actor("twin")
 Ping = durable.component_actor("ping", supervise=durable.Supervise())
 Living = durable.component_actor("living", config=b"twelve bytes")
@@ -371,7 +362,7 @@ LocalPong = durable.component_actor(
     "pong",
     name="LocalPong",
     durable=False,
-    supervise=durable.Supervise(max_restarts=1, within=600, backoff="immediate", exhausted="drop"),
+    supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop"),
 )
 LocalPing = durable.component_actor("ping", name="LocalPing", durable=False)
 LocalLiving = durable.component_actor("living", name="LocalLiving", durable=False, config=b"x" * 13)
@@ -413,3 +404,23 @@ async def test_a_start_that_fails_gives_its_room_back(tmp_path: Path) -> None:
         for _ in range(3):
             with pytest.raises(durable.Err, match="warming up"):
                 await engine.actors.start(LocalLiving, "a")
+
+
+@pytest.mark.parametrize("durably", [True, False])
+def test_two_classes_of_one_name_are_a_conflict(durably: bool) -> None:
+    name = f"Double{durably}"
+    durable.component_actor("pong", name=name, durable=durably)
+    with pytest.raises(durable.Conflict, match=rf"known as '{name}': those at .*\.py:\d+ and .*\.py:\d+.*name="):
+        durable.component_actor("ping", name=name, durable=durably, supervise=durable.Supervise())
+
+
+def test_two_classes_in_memory_of_one_name_are_a_conflict() -> None:
+    @durable.actor(name="Twice", durable=False)
+    class First:
+        async def go(self, ctx: durable.ActorContext) -> None: ...
+
+    class Second(First):
+        pass
+
+    with pytest.raises(durable.Conflict, match="two classes of actors in memory would be known as 'Twice'"):
+        durable.actor(name="Twice", durable=False)(Second)

@@ -152,7 +152,7 @@ if TYPE_CHECKING:
         Logged as Logged,
         log_event as log_event,
     )
-    from durable.core.sealing import ValueCodec as ValueCodec
+    from durable.core.value_codec import ValueCodec as ValueCodec
     from durable.engine.engine import (
         Engine as Engine,
         open as open,
@@ -171,7 +171,7 @@ if TYPE_CHECKING:
     )
     from durable.functions.failures import raised as raised
     from durable.functions.operation import Operation as Operation
-    from durable.functions.outside_methods import OutsidePromise as OutsidePromise
+    from durable.functions.signal_methods import OutsidePromise as OutsidePromise
     from durable.functions.replay.replay_check import ReplayCheck as ReplayCheck
     from durable.functions.step import cancelled as cancelled
     from durable.functions.stream_methods import (
@@ -333,7 +333,7 @@ _HOME = {
     ),
     "durable.client.api_client": ("Client",),
     "durable.core.answer_types": ("Decision", "Given", "Review"),
-    "durable.core.sealing": ("ValueCodec",),
+    "durable.core.value_codec": ("ValueCodec",),
     "durable.engine.engine": ("Engine", "open"),
     "durable.engine.schedule_operations": ("Schedule", "next_times"),
     "durable.engine.execution_document": ("ExecutionDocument",),
@@ -345,7 +345,7 @@ _HOME = {
     "durable.functions.failures": ("raised",),
     "durable.functions.definition": ("Function", "Retry", "function", "register"),
     "durable.functions.operation": ("Operation",),
-    "durable.functions.outside_methods": ("OutsidePromise",),
+    "durable.functions.signal_methods": ("OutsidePromise",),
     "durable.functions.replay.replay_check": ("ReplayCheck",),
     "durable.functions.step": ("cancelled",),
     "durable.functions.stream_methods": ("ItemStream", "stream"),

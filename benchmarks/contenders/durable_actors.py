@@ -14,7 +14,7 @@ from wasmtime import wat2wasm
 
 import durable
 from benchmarks.contenders.durable_functions import CONCURRENCY, one_step
-from benchmarks.turns import Ready, at_concurrency, serve
+from benchmarks.turns import Ready, Turn, at_concurrency, serve
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.router import Address, Router
 
@@ -62,6 +62,36 @@ def each(call: Callable[[], Any], size: int) -> list[float]:
     return samples
 
 
+def in_memory(engine: durable.Engine) -> dict[str, Turn]:
+    """What is done with actors that no store has."""
+
+    async def memory(size: int) -> list[float]:
+        counter, started = engine.actor(MemoryCounter, "one"), time.perf_counter()
+        for _ in range(100 * size):
+            await counter.add(1)
+        return [100 * size / (time.perf_counter() - started)]
+
+    async def component_memory(size: int) -> list[float]:
+        counter = engine.actor(MemoryComponent, "one")
+        await engine.actors.start(MemoryComponent, "one")
+        started = time.perf_counter()
+        for _ in range(size):
+            await asyncio.gather(*(counter.invoke("add", 1) for _ in range(AT_ONCE)))
+        return [AT_ONCE * size / (time.perf_counter() - started)]
+
+    async def spawn(size: int) -> list[float]:
+        samples = []
+        for number in range(size):
+            started = time.perf_counter()
+            await engine.actors.start(MemoryComponent, f"s{number}")
+            samples.append(time.perf_counter() - started)
+            await engine.actors.stop(MemoryComponent, f"s{number}")
+            await engine.actors.restart(MemoryComponent, f"s{number}")
+        return samples
+
+    return {"memory": memory, "component_memory": component_memory, "spawn": spawn}
+
+
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     registry: ActorRegistry[Address] = ActorRegistry()
@@ -93,36 +123,12 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
             await at_concurrency(CONCURRENCY, size, add)
             return [size / (time.perf_counter() - started)]
 
-        async def memory(size: int) -> list[float]:
-            counter, started = engine.actor(MemoryCounter, "one"), time.perf_counter()
-            for _ in range(100 * size):
-                await counter.add(1)
-            return [100 * size / (time.perf_counter() - started)]
-
         async def component(size: int) -> list[float]:
             counter, samples = engine.actor(ComponentCounter, "one"), []
             for _ in range(size):
                 started = time.perf_counter()
                 await counter.invoke("add", 1)
                 samples.append(time.perf_counter() - started)
-            return samples
-
-        async def component_memory(size: int) -> list[float]:
-            counter = engine.actor(MemoryComponent, "one")
-            await engine.actors.start(MemoryComponent, "one")
-            started = time.perf_counter()
-            for _ in range(size):
-                await asyncio.gather(*(counter.invoke("add", 1) for _ in range(AT_ONCE)))
-            return [AT_ONCE * size / (time.perf_counter() - started)]
-
-        async def spawn(size: int) -> list[float]:
-            samples = []
-            for number in range(size):
-                started = time.perf_counter()
-                await engine.actors.start(MemoryComponent, f"s{number}")
-                samples.append(time.perf_counter() - started)
-                await engine.actors.stop(MemoryComponent, f"s{number}")
-                await engine.actors.restart(MemoryComponent, f"s{number}")
             return samples
 
         async def route(size: int) -> list[float]:
@@ -133,8 +139,9 @@ async def setup(directory: Path) -> AsyncIterator[Ready]:
 
         about = f"durable-exec {version('durable-exec')}, SQLite"
         await engine.sandbox.add(MANIFEST, bytes(wat2wasm(COMPONENT)))
-        turns = {"turn": turn, "execution": execution, "keys": keys, "memory": memory, "route": route, "lookup": lookup}
-        turns |= {"component": component, "component_memory": component_memory, "spawn": spawn}
+        turns: dict[str, Turn] = {"turn": turn, "execution": execution, "keys": keys, "route": route, "lookup": lookup}
+        turns |= {"component": component}
+        turns |= in_memory(engine)
         yield Ready(about, turns)
 
 

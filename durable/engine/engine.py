@@ -26,7 +26,7 @@ from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, 
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
 from durable.engine.execution_document import ExecutionDocument, export_document

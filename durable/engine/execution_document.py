@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from durable.core import ids
 from durable.core.errors import BadArguments, Conflict, ExecutionError
-from durable.core.sealing import is_sealed
+from durable.core.value_codec import is_sealed
 from durable.engine.views import iso, kind_of
 from durable.executions import exported_record
 from durable.executions.states import PROMISE_OF

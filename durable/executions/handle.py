@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import NotFound, StoreRefused, Waiting
 from durable.core.limits import CANCEL_GRACE_S
-from durable.core.sealing import opened
+from durable.core.value_codec import opened
 from durable.executions.stream_reader import StreamItem
 from durable.functions.failures import rebuild
 from durable.records.values import from_json

@@ -11,7 +11,7 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.errors import NotFound, StoreRefused
-from durable.core.sealing import opened
+from durable.core.value_codec import opened
 from durable.store.changes import StoreChange
 from durable.store.port import StoreFace
 from durable.store.rows import PublishedRow, StreamRow

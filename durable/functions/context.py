@@ -27,12 +27,12 @@ from durable.functions.child_methods import Starting
 from durable.functions.definition import NEVER, Function, Retry, seconds
 from durable.functions.failures import add_note, rejection
 from durable.functions.operation import Derived, Operation
-from durable.functions.outside_methods import Receiving
 from durable.functions.prompt_methods import Asking, until_valid
 from durable.functions.prompt_records import Asked
 from durable.functions.replay.function_pass import LEFT, FunctionPass, Perform, UnderWay
 from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
+from durable.functions.signal_methods import Receiving
 from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
 from durable.functions.stream_methods import Publishing

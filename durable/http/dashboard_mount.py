@@ -33,8 +33,8 @@ class DashboardMount:
     def dashboard(self) -> Dashboard:
         """The dashboard itself, made when it is first asked for."""
         if self._dashboard is None:
+            from durable.http.dashboard.action_engine import ActionEngine
             from durable.http.dashboard.dashboard import Dashboard
-            from durable.http.dashboard.engine_source import EngineSource
 
             site, shared = self._site, None
             if site.runs:
@@ -42,7 +42,7 @@ class DashboardMount:
 
                 shared = partial(server_engine, site)
             runs_code = self._runs_code or site.runs
-            engine = EngineSource(self._target, runs_code=runs_code, observer=site.observe, shared=shared)
+            engine = ActionEngine(self._target, runs_code=runs_code, observer=site.observe, shared=shared)
             self._dashboard = Dashboard(self._site, engine)
         return self._dashboard
 

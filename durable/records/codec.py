@@ -10,7 +10,7 @@ import msgspec
 from resonate.types import PromiseRecord
 
 from durable.core.errors import KeyUnavailable
-from durable.core.sealing import ValueCodec, unseal
+from durable.core.value_codec import ValueCodec, unseal
 
 _PICKLE = b"__py_pickle"
 

@@ -41,7 +41,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable.core.errors import BadArguments, NotEncodable
 from durable.core.limits import INT_BITS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX
-from durable.core.sealing import unseal
+from durable.core.value_codec import unseal
 from durable.records import notation
 
 JSON_BYTES_MAX = VALUE_BYTES_MAX * 3 // 4 - 2**10

@@ -14,7 +14,7 @@ import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
 from durable.core.ids import PREFIX
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations import discarded_results
 from durable.store.operations.dispatch import collect_mail

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from durable.core.default_observer import log_event
 from durable.core.errors import StoreError
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held

@@ -14,7 +14,7 @@ import msgspec
 
 from durable.core.ids import MAILBOX
 from durable.core.limits import COUNTED_ROWS_MAX
-from durable.core.sealing import part_of
+from durable.core.value_codec import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
 from durable.store.operations.records import PROMISE, Row, dump, promise_record

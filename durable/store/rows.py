@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from durable.core.sealing import decoded, is_placeholder, opened_if_possible
+from durable.core.value_codec import decoded, is_placeholder, opened_if_possible
 from durable.store.protocol.requests import PromiseState, Record
 
 type State = Literal[

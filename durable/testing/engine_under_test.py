@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack, override
 
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Event, Observer, StepBegun, log_event
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.engine.engine import Engine, EngineOptions
 from durable.functions.definition import seconds
 from durable.store.port import StoreFace

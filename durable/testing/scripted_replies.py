@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
 from durable.functions.definition import seconds
-from durable.functions.outside_methods import SIGNAL
+from durable.functions.signal_methods import SIGNAL
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import durable
-from durable.core import sealing
+from durable.core import value_codec
 from tests.waiting import first_prompt, in_state
 
 SECRET = "the launch is on tuesday"
@@ -23,11 +23,11 @@ KEY, OTHER = b"1" * 32, b"2" * 32
 @pytest.fixture(autouse=True)
 def no_keys() -> Iterator[None]:
     """Each test has the keys that it names: a process remembers all that it was given."""
-    before = dict(sealing._known)
-    sealing._known.clear()
+    before = dict(value_codec._known)
+    value_codec._known.clear()
     yield
-    sealing._known.clear()
-    sealing._known.update(before)
+    value_codec._known.clear()
+    value_codec._known.update(before)
 
 
 async def leak(text: str) -> str:
@@ -85,7 +85,7 @@ async def test_nothing_of_a_value_is_plain_in_the_store(tmp_path: Path) -> None:
                 assert part.encode() not in data, path
     with closing(sqlite3.connect(tmp_path / "s.db")) as file:
         values = file.execute("SELECT id, param_data, value_data FROM promises").fetchall()
-    plain = [id for id, *data in values for each in data if each and not each.startswith(sealing.SEALED)]
+    plain = [id for id, *data in values for each in data if each and not each.startswith(value_codec.SEALED)]
     for id in plain:  # offsets of writes are the store's own
         assert id in ("exec:sealed.2", "exec:sealed.3", "exec:forked.2", "exec:forked.3"), id
     assert b"1" * 32 not in b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
@@ -96,8 +96,8 @@ async def test_every_kind_of_store_takes_sealed_values(place: str) -> None:
     async with durable.open(place, durability="process", codec=codec) as engine:
         await through(engine, "anywhere")
         promise = (await engine.store.request("promise.get", {"id": "exec:anywhere"})).data["promise"]
-        assert promise["param"]["data"].startswith(sealing.SEALED)
-        assert promise["value"]["data"].startswith(sealing.SEALED)
+        assert promise["param"]["data"].startswith(value_codec.SEALED)
+        assert promise["value"]["data"].startswith(value_codec.SEALED)
         row = await engine.store.reads.get_execution("anywhere")
         assert row is not None
         assert row.param["args"] == [SECRET]
@@ -127,8 +127,8 @@ async def test_without_the_key_an_execution_is_halted_by_its_id_and_goes_on_with
         (durable.ValueCodec(), "not here"),
         (durable.ValueCodec({"k1": OTHER}, current="k1"), "another key"),
     ):
-        sealing._known.clear()
-        sealing._remember(codec._keys)
+        value_codec._known.clear()
+        value_codec._remember(codec._keys)
         async with durable.open(tmp_path / "s.db", codec=codec) as engine:
             execution = await engine.get("halted")
             await engine.resume("halted")
@@ -136,14 +136,14 @@ async def test_without_the_key_an_execution_is_halted_by_its_id_and_goes_on_with
                 await execution.result(20)
             assert part in str(told.value)
             assert (await execution.info()).attempts == 0
-    sealing._known.clear()
+    value_codec._known.clear()
     right = durable.ValueCodec({"k1": KEY}, current="k1")
     async with durable.open(tmp_path / "s.db", codec=right) as engine:
         await engine.resume("halted")
         await engine.signal("halted", "word", SECRET)
         execution = await engine.get("halted")
         assert len((await execution.result(20))["out"]) == 5
-    sealing._known.clear()
+    value_codec._known.clear()
     async with durable.open(tmp_path / "s.db", serve=False) as client:
         with pytest.raises(durable.KeyUnavailable, match="'k1', which is not here") as missing:
             await (await client.get("halted")).result(5)
@@ -176,12 +176,12 @@ def test_what_is_sealed_opens_and_what_was_changed_does_not(size: int, compress:
     codec = durable.ValueCodec({"k": KEY}, current="k", compress=compress)
     for data in (b'"' + b"x" * size + b'"', b'"' + base64.b64encode(os.urandom(size)) + b'"'):
         sealed = codec.seal(data)
-        assert sealing.unseal(sealed) == data
+        assert value_codec.unseal(sealed) == data
         assert codec.seal(sealed) == sealed, "nothing is sealed twice"
         assert codec.seal(data) != sealed, "equal values do not look equal"
         for place in range(4, len(sealed), max(1, len(sealed) // 50)):
             changed = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
             with pytest.raises(durable.KeyUnavailable):
-                sealing.unseal(changed)
+                value_codec.unseal(changed)
     only_compressed = durable.ValueCodec(compress=True)
-    assert sealing.unseal(only_compressed.seal(b"[" + b"1," * size + b"1]")) == b"[" + b"1," * size + b"1]"
+    assert value_codec.unseal(only_compressed.seal(b"[" + b"1," * size + b"1]")) == b"[" + b"1," * size + b"1]"

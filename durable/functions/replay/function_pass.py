@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from durable.functions.operation import Operation
-    from durable.functions.outside_methods import SignalChannel
     from durable.functions.sandbox_step import Instances
+    from durable.functions.signal_methods import SignalChannel
 
 type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, PromiseRecord]]
 """Brings an operation's promise about, on the engine's loop, from its record or from nothing. One that comes back

@@ -17,15 +17,15 @@ from durable.core.events import BackgroundFailed
 from durable.core.limits import BODY_BYTES_MAX
 from durable.http.access.roles import TokenHolder
 from durable.http.dashboard import (
-    execution_requests,
-    inbox_requests,
+    execution_pages,
+    inbox_pages,
     live_changes,
-    queue_requests,
-    session_requests,
-    store_requests,
+    queue_pages,
+    session_pages,
+    store_pages,
 )
+from durable.http.dashboard.action_engine import ActionEngine
 from durable.http.dashboard.browser_login import COOKIE, LOGIN_S, Logins, next_page
-from durable.http.dashboard.engine_source import EngineSource
 from durable.http.dashboard.page_templates import PAGE_HEADERS, assets, rendered
 from durable.http.dashboard.visit import PageRoute, Visit, read_fields, sections_for
 from durable.http.prompt_api import error_answer
@@ -38,9 +38,7 @@ CACHED = "public, max-age=31536000, immutable"
 
 
 ROUTES: tuple[PageRoute, ...] = tuple(
-    each
-    for module in (inbox_requests, execution_requests, session_requests, queue_requests, store_requests)
-    for each in module.ROUTES
+    each for module in (inbox_pages, execution_pages, session_pages, queue_pages, store_pages) for each in module.ROUTES
 )
 """Every page and action. One without a role does not exist."""
 
@@ -48,7 +46,7 @@ ROUTES: tuple[PageRoute, ...] = tuple(
 class Dashboard:
     """The pages on one store."""
 
-    def __init__(self, site: Site, engine: EngineSource) -> None:
+    def __init__(self, site: Site, engine: ActionEngine) -> None:
         self.logins = Logins(site.clock)
         self._site = site
         self._engine = engine

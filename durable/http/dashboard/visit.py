@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from durable.core.errors import BadArguments
 from durable.core.limits import CHOICES_MAX
 from durable.http.access.roles import Role, TokenHolder
-from durable.http.dashboard.engine_source import EngineSource
+from durable.http.dashboard.action_engine import ActionEngine
 from durable.http.dashboard.page_templates import PAGE_HEADERS, rendered, rendered_part
 from durable.http.site import Site
 from durable.store.direct_store import DirectStore
@@ -55,7 +55,7 @@ class Visit:
 
     request: Request
     site: Site
-    engine: EngineSource
+    engine: ActionEngine
     viewer: TokenHolder
     form: list[tuple[str, str]] = field(default_factory=list)
 

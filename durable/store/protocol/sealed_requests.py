@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.store.protocol.requests import RecordPromise, Value
 
 _VALUES = ("param", "value", "promiseParam")

@@ -15,7 +15,7 @@ from durable.core.errors import DurableError, EngineClosed, StoreDenied, StoreEr
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import Held
 from durable.store.protocol.patient_kinds import PATIENT

@@ -16,7 +16,7 @@ from durable.core.errors import DurableError, EngineClosed, StoreLacks, StoreRef
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, LISTEN_AGAIN_S, OUTSIDE_TASKS_MAX, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held

@@ -13,7 +13,7 @@ import msgspec
 
 from durable.core.clock import now_ms
 from durable.core.errors import StoreError, StoreRefused
-from durable.core.sealing import ValueCodec
+from durable.core.value_codec import ValueCodec
 from durable.store import owner_check
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import EngineLeases, Held

@@ -15,7 +15,7 @@ import msgspec
 from durable.core.errors import DurableError
 from durable.core.ids import PREFIX
 from durable.core.limits import LIVENESS_CHECK_S
-from durable.core.sealing import SEALED
+from durable.core.value_codec import SEALED
 from durable.store.operations.records import Row
 from durable.store.upkeep.invariants import broken
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from durable.engine.engine import Engine
 
 
-class EngineSource:
+class ActionEngine:
     """A client of the store that a page's actions use: it stops, continues and forks, and runs nothing itself.
 
     `target`: the store, as `durable.open` takes it. `runs_code`: whether this process may be an engine as well, as

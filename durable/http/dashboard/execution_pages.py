@@ -199,29 +199,23 @@ async def value(visit: Visit) -> Response:
     if which not in ("arguments", "result"):
         raise NotFound("value", which)
     text = as_text(detail.arguments if which == "arguments" else detail.result)
-    if visit.query("as") == "file":
-        return _file(text, f"{row.id}-{which}.json", "application/json")
-    return visit.page(
-        "value.html",
-        title=f"{which} of {row.id}",
-        section="executions",
-        back=url_of("executions", row.id),
-        back_id=row.id,
-        text=cut(text, WHOLE_CHARS_MAX),
-        file_url=visit.here(**{"as": "file"}),
-    )
+    return _text(visit, row, which, f"{row.id}-{which}.json", text)
 
 
 async def record(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/record`: the record as JSON, as a page or as a file that `durable import` takes."""
     row = await find(visit)
     found = await exported_record.export(visit.store, row)
-    text = json.dumps({"record": found}, ensure_ascii=False, indent=1)
+    return _text(visit, row, "record", f"{row.id}.json", json.dumps({"record": found}, ensure_ascii=False, indent=1))
+
+
+def _text(visit: Visit, row: ExecutionRow, what: str, file_name: str, text: str) -> Response:
+    """A long text of an execution, as the page or as the file that was asked for."""
     if visit.query("as") == "file":
-        return _file(text, f"{row.id}.json", "application/json")
+        return _file(text, file_name, "application/json")
     return visit.page(
         "value.html",
-        title=f"record of {row.id}",
+        title=f"{what} of {row.id}",
         section="executions",
         back=url_of("executions", row.id),
         back_id=row.id,

@@ -380,6 +380,9 @@ async def test_bad_requests_are_problems(tmp_path: Path) -> None:
             assert status == wanted, (path, problem)
             assert problem["status"] == status
             assert problem["type"].startswith("urn:durable-exec:error:")
+        _, problem = await server.call("GET", "/executions?state=done")
+        assert "'done'" in problem["detail"]
+        assert "which is one of cancelled, completed, failed, interrupted" in problem["detail"]
         bodies: list[Any] = [{}, {"function": ""}, {"function": "f", "more": 1}, {"function": "f", "id": "a b"}, [], 1]
         for body in bodies:
             assert (await server.call("POST", "/executions", body))[0] == 400, body

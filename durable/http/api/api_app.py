@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import msgspec.inspect
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -33,6 +35,7 @@ from durable.telemetry.trace_ids import read_traceparent
 _NOBODY = TokenHolder(OWNER, "read")
 """Whoever asks for what needs no token."""
 
+_WRONG_WORD = re.compile(r"^Invalid enum value .* at `\$\.(\w+)`$")
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -195,7 +198,8 @@ class ApiRequest:
             if name in given:
                 raise Refusal(400, "BAD_ARGUMENTS", f"the parameter {name[:100]!r} is given twice")
             given[name] = value
-        return _checked(lambda: msgspec.convert(given, self._route.query, strict=False), "the query")
+        query = self._route.query
+        return _checked(lambda: msgspec.convert(given, query, strict=False), "the query", query)
 
     async def _body(self) -> Any:
         if self._route.body is None:
@@ -204,14 +208,30 @@ class ApiRequest:
         if kind != "application/json":
             raise Refusal(415, "BAD_ARGUMENTS", "the body is JSON: send content-type: application/json")
         async with RequestBody(self._site, self._request, BODY_BYTES_MAX) as body:
-            return _checked(lambda: msgspec.json.decode(body or b"{}", type=self._route.body), "the body")
+            wanted = self._route.body
+            return _checked(lambda: msgspec.json.decode(body or b"{}", type=wanted), "the body", wanted)
 
 
-def _checked(read: Callable[[], Any], what: str) -> Any:
+def _checked(read: Callable[[], Any], what: str, kind: type) -> Any:
     try:
         return read()
     except _UNREADABLE as error:
-        raise Refusal(400, "BAD_ARGUMENTS", f"{what}: {error}") from None
+        raise Refusal(400, "BAD_ARGUMENTS", f"{what}: {error}{_words_allowed(kind, str(error))}") from None
+
+
+def _words_allowed(kind: type, error: str) -> str:
+    """The words that a field takes, where it was given another one."""
+    found = _WRONG_WORD.search(error)
+    if found is None:
+        return ""
+    described = msgspec.inspect.type_info(kind)
+    fields = described.fields if isinstance(described, msgspec.inspect.StructType) else ()
+    field = next((each for each in fields if each.encode_name == found[1]), None)
+    if field is None:
+        return ""
+    types = field.type.types if isinstance(field.type, msgspec.inspect.UnionType) else (field.type,)
+    words = [str(word) for each in types if isinstance(each, msgspec.inspect.LiteralType) for word in each.values]
+    return f", which is one of {', '.join(sorted(words))}" if words else ""
 
 
 def _response(document: object, status: int, headers: dict[str, str]) -> Response:

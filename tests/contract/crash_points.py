@@ -105,7 +105,9 @@ def killed(main: Callable[[], None]) -> bool:
     """Run it in a forked process; whether that was killed. What it raises is shown, and is a failure here."""
     for thread in threading.enumerate():
         if thread is not threading.main_thread():
-            thread.join()  # of a store that was closed just now: forking beside threads may deadlock
+            # Of a store that was closed just now: forking beside a thread that works may deadlock. One that other
+            # tests left behind waits for work that never comes, and holds nothing.
+            thread.join(timeout=5)
     child = os.fork()
     if child == 0:
         try:

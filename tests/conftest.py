@@ -17,6 +17,9 @@ from tests.postgres_server import PostgresServer, binaries
 
 TOKEN = "token-of-the-tests"
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""The tests start thousands of processes: each would compile all its sources again."""
+
 
 def start_server(file: Path, *options: str, store: str | None = None) -> tuple[subprocess.Popen[str], str]:
     """`durable serve` as a real process on a free port, and its URL. Its token is in DURABLE_TOKEN.

@@ -478,9 +478,7 @@ class WorkerSession:
                 self._replies.came(message.restore, message)
             case Lent():
                 self._replies.came(message.lend, message)
-            case NamespaceReply():
-                self._replies.came(message.request, message)
-            case FrontEndReply():
+            case NamespaceReply() | FrontEndReply():
                 self._replies.came(message.request, message)
             case Completions():
                 self._replies.came(message.complete, message)

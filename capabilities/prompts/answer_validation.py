@@ -54,6 +54,21 @@ def read_typed(prompt: Prompt, text: str) -> Any:
     return text if prompt.json_schema is None else read_field(resolved(prompt.json_schema, prompt.json_schema), text)
 
 
+def read_entry(prompt: Prompt, text: str) -> Any:
+    """An answer typed on a line: nothing is the default, where there is one; numbers name choices, where none is a
+    number. InvalidAnswer."""
+    if not text and prompt.has_default:
+        return prompt.default
+    words = [word.strip() for word in text.split(",")]
+    names = {str(choice) for choice in prompt.choices or ()}
+    if prompt.choices is not None and all(word.isdecimal() and word not in names for word in words):
+        try:
+            return chosen(prompt, "it", [int(word) for word in words])
+        except InvalidAnswer:
+            pass
+    return read_typed(prompt, text)
+
+
 def chosen(prompt: Prompt, prompt_id: str, numbers: list[int]) -> Any:
     """The answer that numbers from 1 mean, as a form shows the choices."""
     if prompt.choices is None:

@@ -298,6 +298,16 @@ def asynchronous[**P](main: Callable[Concatenate[Settings, P], Coroutine[Any, An
     return command
 
 
+async def until_ended(out: Out) -> None:
+    """Wait until somebody ends this command."""
+    import asyncio
+
+    try:
+        await asyncio.get_running_loop().create_future()
+    except asyncio.CancelledError:
+        out.say("ending; nothing is lost by it")
+
+
 def in_loop(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run a command's coroutine; Ctrl-C, SIGTERM and SIGHUP cancel it, so that engines give back what they hold."""
     import asyncio

@@ -20,6 +20,7 @@ from durable.functions.definition import KNOWN, Function, known_as
 
 if TYPE_CHECKING:
     from capabilities.capability import Capabilities, Capability
+    from durable.cli.text_output import Out
     from durable.sandbox.component_registry import Component
     from durable.store.port import ReadsFace
 
@@ -212,6 +213,15 @@ def _load_one(function: str, sources: Iterable[str | None]) -> str | None:
             )
     found = "; ".join(reasons) or f"no file is recorded that defines {function}"
     return f"{found} (if it was renamed or moved: durable alias {function} NEW)"
+
+
+def found_or_shown(out: Out, place: str, name: str) -> AnyFunction:
+    """The function NAME of a file or module; the traceback of one that raises is shown. Unusable, LoadFailed."""
+    try:
+        return find(place, name)
+    except LoadFailed as error:
+        out.traceback(error.shown)
+        raise
 
 
 def _load_as(place: str, path: str) -> None:

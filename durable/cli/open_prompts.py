@@ -155,24 +155,14 @@ def prompt_of(view: PromptView) -> Prompt:
     from capabilities.prompts.prompt import Prompt
 
     shape: dict[str, Any] = {"json_schema": view.schema, "choices": view.choices, "many": view.many, "form": view.form}
-    return Prompt(question="?", **shape)
+    return Prompt(question="?", default=view.default, has_default=view.has_default, **shape)
 
 
 def read_value(view: PromptView, text: str) -> Any:
-    """Read a typed answer: nothing is the default, where there is one; numbers are choices, where none is."""
-    from capabilities.prompts.answer_validation import chosen, read_typed
+    """Read an answer that was typed on a line. InvalidAnswer."""
+    from capabilities.prompts.answer_validation import read_entry
 
-    if not text and view.has_default:
-        return view.default
-    prompt = prompt_of(view)
-    words = [word.strip() for word in text.split(",")]
-    names = {str(choice) for choice in view.choices or ()}
-    if view.choices is not None and all(word.isdecimal() and word not in names for word in words):
-        try:
-            return chosen(prompt, "it", [int(word) for word in words])
-        except InvalidAnswer:
-            return read_typed(prompt, text)
-    return read_typed(prompt, text)
+    return read_entry(prompt_of(view), text)
 
 
 async def read_line(elsewhere: asyncio.Future[Any], *, hidden: bool = False) -> str | None:

@@ -10,6 +10,7 @@ from durable.cli.text_output import Out
 from durable.core.definition_id import instance_of
 from durable.engine.execution_overview import overview
 from durable.engine.step_tree import drawn, tree
+from durable.records.duration_text import duration
 from durable.records.view_models import DetailView, ExecutionView
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
@@ -69,14 +70,3 @@ def note_of(view: ExecutionView) -> str:
     if waits:
         return "for " + ", ".join(waits)
     return view.error or view.note or view.last_error or ""
-
-
-def duration(seconds: float) -> str:
-    """A duration for people: 0.3 s, 12 s, 4 m 10 s, 3 h 20 m, 5 d 2 h."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
-    for unit, length, next_unit, next_length in (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= length:
-            return f"{whole // length} {unit} {whole % length // next_length} {next_unit}"
-    return f"{whole} s"

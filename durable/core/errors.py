@@ -6,7 +6,8 @@ they derive from BaseException and live beside the code that raises them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -187,6 +188,17 @@ class StoreRefused(DurableError):
         self.kind = kind
         self.status = status
         self.message = message
+
+
+@contextmanager
+def not_found(what: str, given: str, hint: str = "") -> Iterator[None]:
+    """Let the store's refusal of an id that it does not have be a NotFound."""
+    try:
+        yield
+    except StoreRefused as refused:
+        if refused.status != 404:
+            raise
+        raise NotFound(what, given, hint) from None
 
 
 class EngineClosed(DurableError):

@@ -11,7 +11,7 @@ from capabilities.permissions.manifest import Manifest
 from capabilities.permissions.policy import Policy, PolicyChange
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.errors import BadArguments, Conflict, Denied, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, Denied, NotFound, not_found
 from durable.core.events import Notified
 from durable.functions.definition import KNOWN, Function
 from durable.records.values import to_json
@@ -103,12 +103,8 @@ class CapabilityHost:
         self._engine.observe(Notified(call.session, call.execution, message, title or "", call.key))
 
     async def _options(self, session: str) -> dict[str, Any]:
-        try:
+        with not_found("session", session, "spawn_session(name) makes one"):
             found = await self.request("session.get", {"session": session})
-        except StoreRefused as refused:
-            if refused.status != 404:
-                raise
-            raise NotFound("session", session, "spawn_session(name) makes one") from None
         options: dict[str, Any] = found.get("options") or {}
         return options
 

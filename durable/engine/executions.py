@@ -10,7 +10,7 @@ from durable.core import ids
 from durable.core.agent_tool import tool_tags
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE, another_program, has_moved, is_served, source_of
-from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableError, NotFound, StoreRefused
+from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableError, NotFound, StoreRefused, not_found
 from durable.core.events import AttemptFailed, ExecutionCreated, ExecutionResumed, LeaseLost
 from durable.core.limits import LEASE_MS
 from durable.core.observers import Observers
@@ -197,12 +197,8 @@ class Executions:
         """Cancel an execution, and return when it has ended; False when it was settled before. grace: s."""
         promise_id = ids.execution_promise(id)
         wish = {"id": promise_id, "reason": reason, "grace_ms": int(grace * 1000)}
-        try:
+        with not_found("execution", id):
             answer = await self._store.request("execution.cancel", wish)
-        except StoreRefused as error:
-            if error.status == 404:
-                raise NotFound("execution", id) from None
-            raise
         if not answer.data["cancelled"]:
             return False
         if _promise(answer)["state"] == "pending":

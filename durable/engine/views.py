@@ -359,7 +359,7 @@ async def detail_view(
         error = _rebuilt(PROMISE_OF[row.state], row.value, row.id)
     return DetailView(
         execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
-        arguments=_arguments(row),
+        arguments=arguments_of(row),
         result=notation.shown(row.value) if row.state == "completed" else None,
         traceback=error.traceback or None if error is not None else None,
         steps=steps,
@@ -401,7 +401,8 @@ async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:
     return found
 
 
-def _arguments(row: ExecutionRow) -> Any:
+def arguments_of(row: ExecutionRow) -> Any:
+    """The recorded arguments of an execution, as surfaces show them; a cell's code and inputs."""
     if not isinstance(row.param, dict):
         return row.param
     args, kwargs = row.param.get("args") or [], row.param.get("kwargs") or {}

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from durable.core.errors import NotFound, StoreRefused, Waiting
+from durable.core.errors import NotFound, Waiting, not_found
 from durable.core.limits import CANCEL_GRACE_S
 from durable.core.value_codec import opened
 from durable.executions.stream_reader import StreamItem
@@ -38,16 +38,9 @@ class Execution[T]:
         ends.
         """
         settled = self._engine.store.settled(self.promise_id, halts=not wait_through_halts, patient=False)
-        try:
-            if timeout is None:
+        with not_found("execution", self.id):
+            async with asyncio.timeout(timeout):
                 row = await settled
-            else:
-                async with asyncio.timeout(timeout):
-                    row = await settled
-        except StoreRefused as error:
-            if error.status == 404:
-                raise NotFound("execution", self.id) from None
-            raise
         value = opened(row.value)
         if row.state == "resolved":
             shaped: T = from_json(value, self._returns, f"the result of {self.id}")

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from durable.core import ids
-from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotFound, StoreRefused, not_found
 from durable.core.limits import SIGNAL_NAME_CHARS_MAX
 from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
@@ -86,10 +86,6 @@ def check_fits(promise: dict[str, Any], value: Any) -> None:
 
 
 async def _promise(store: StoreFace, promise_id: str) -> dict[str, Any]:
-    try:
+    with not_found("promise", promise_id):
         found: dict[str, Any] = (await store.request("promise.get", {"id": promise_id})).data["promise"]
-    except StoreRefused as refused:
-        if refused.status == 404:
-            raise NotFound("promise", promise_id) from None
-        raise
     return found

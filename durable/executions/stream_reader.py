@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from durable.core import ids
-from durable.core.errors import NotFound, StoreRefused
+from durable.core.errors import NotFound, not_found
 from durable.core.value_codec import opened
 from durable.store.changes import StoreChange
 from durable.store.port import StoreFace
@@ -92,7 +92,8 @@ async def read_stream(
                     offset = item.offset + 1
                     yield item
                 if done:
-                    await _ended(settled, execution_id)
+                    with not_found("execution", execution_id):
+                        await settled
                     return
                 both: set[asyncio.Future[Any]] = {settled, changed}
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -109,16 +110,6 @@ async def stored_items(store: StoreFace, execution_id: str, name: str, offset: i
         if page.next_offset == offset:
             return
         offset = page.next_offset
-
-
-async def _ended(settled: asyncio.Future[Any], execution_id: str) -> None:
-    """Raise what ended the wait, unless it was the execution's end."""
-    try:
-        await settled
-    except StoreRefused as error:
-        if error.status == 404:
-            raise NotFound("execution", execution_id) from None
-        raise
 
 
 async def read_published(
@@ -144,7 +135,8 @@ async def read_published(
                     if found:
                         return opened(found[0].value)
                     if done:
-                        await _ended(settled, execution_id)
+                        with not_found("execution", execution_id):
+                            await settled
                         raise NotFound("published value", f"{key} of {execution_id}", "it has ended without one")
                     both: set[asyncio.Future[Any]] = {settled, changed}
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)

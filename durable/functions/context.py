@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, overload
 from uuid import UUID
@@ -29,6 +30,7 @@ from durable.functions.failures import add_note, rejection
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_methods import Asking, until_valid
 from durable.functions.prompt_records import Asked
+from durable.functions.replay.function_body import perform_body
 from durable.functions.replay.function_pass import LEFT, FunctionPass, Perform, UnderWay
 from durable.functions.replay.record import OperationKey
 from durable.functions.replay.recorder import Outcome
@@ -269,16 +271,9 @@ class Context(Asking, Publishing, Receiving, Starting):
                 nested.leave_off()
             context = self._inside(nested)
 
-            async def main() -> Any:
-                try:
-                    value = await step.fn(context, *args, **kwargs)
-                except (Exception, asyncio.CancelledError) as error:
-                    await context.undo(error)
-                    raise
-                return encode(value, f"the result of {name}", step.returns)
-
             outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-            nested.start(main, outcome.set_result)
+            body = partial(perform_body, context, step.fn, args, kwargs, name, step.returns)
+            nested.start(body, outcome.set_result)
             if limit is not None:
                 outer.wait_for(found, found.promise_id)  # its deadline ends it, whatever it waits for itself
             run.ended()  # what is under way from here on are the operations inside

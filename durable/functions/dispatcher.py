@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from durable.functions.definition import Function
 from durable.functions.failures import Rejection
 from durable.functions.replay.anyio_order import order_scopes
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.function_body import perform
 from durable.functions.replay.function_loop import watch_outside
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import read_record
@@ -19,7 +19,7 @@ from durable.functions.resonate import sdk
 from durable.functions.resonate.sdk import PassTask
 from durable.functions.resonate.store_ports import internal
 from durable.functions.step import StepThreads
-from durable.records.values import encode, shaped_call
+from durable.records.values import encode
 from durable.store.port import StoreFace
 
 
@@ -139,12 +139,6 @@ class Passes:
             if run.activation is not None:
                 reply = await run.activation.turn(context, args)
                 return encode(reply, f"the reply of {function.name}", run.activation.returns)
-            shaped, named = shaped_call(function.fn, args, kwargs, skip_first=True)
-            try:
-                value = await function.fn(context, *shaped, **named)
-            except (Exception, asyncio.CancelledError) as error:
-                await context.undo(error)
-                raise
-            return encode(value, f"the result of {function.name}", function.returns)
+            return await perform(context, function, args, kwargs)
 
         root.start(main, run.complete)

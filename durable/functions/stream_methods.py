@@ -21,15 +21,8 @@ from durable.functions.replay.function_pass import FunctionPass, Perform, UnderW
 from durable.functions.replay.record import OperationKey
 from durable.records.codec import decode, encode
 from durable.records.values import digest, to_json
-
-STREAM = "durable:stream"
-ITEMS = "durable:items"
-PUBLISH = "durable:publish"
-STEP = "durable:step"
-POSITION = "durable:position"
-ITEM = "durable:item"
-EXECUTION = "durable:execution"
-"""Tags of writes, as the store reads them (`store/operations/streams.py`)."""
+from durable.store.operations.signals import EXECUTION
+from durable.store.operations.streams import ITEM, ITEMS, POSITION, PUBLISH, STEP, STREAM
 
 
 class ItemStream:

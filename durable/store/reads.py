@@ -125,15 +125,20 @@ def _tagged(
     if len(words) == 1:
         conditions.append("t.listed = ?")
         parameters.append(words[0])
+    _only_of(session, functions, conditions, parameters)
+    where = " AND ".join(conditions)
+    source = " FROM execution_tags g CROSS JOIN tasks t ON t.id = g.id"
+    return f"{_COLUMNS}{source}{_JOINS} WHERE {where} ORDER BY g.created_at DESC, g.id DESC LIMIT {limit}", parameters
+
+
+def _only_of(session: str | None, functions: list[str] | None, conditions: list[str], parameters: list[object]) -> None:
+    """Add the conditions on the session and the functions of tasks `t`, where there are any."""
     if session is not None:
         conditions.append("t.session = ?")
         parameters.append(session)
     if functions is not None:
         conditions.append("t.function IN (SELECT value FROM json_each(?))")
         parameters.append(dump(functions))
-    where = " AND ".join(conditions)
-    source = " FROM execution_tags g CROSS JOIN tasks t ON t.id = g.id"
-    return f"{_COLUMNS}{source}{_JOINS} WHERE {where} ORDER BY g.created_at DESC, g.id DESC LIMIT {limit}", parameters
 
 
 def _made_between(column: str, since: int | None, until: int | None) -> tuple[list[str], list[object]]:
@@ -170,12 +175,7 @@ def _tagged_states(
     """The state of each execution with a tag, as far as they are counted."""
     between, times = _made_between("g.created_at", since, until)
     conditions, parameters = ["g.name = ?", "g.value = ?", *between], [*tag, *times]
-    if session is not None:
-        conditions.append("t.session = ?")
-        parameters.append(session)
-    if functions is not None:
-        conditions.append("t.function IN (SELECT value FROM json_each(?))")
-        parameters.append(dump(functions))
+    _only_of(session, functions, conditions, parameters)
     source = "SELECT t.listed FROM execution_tags g CROSS JOIN tasks t ON t.id = g.id"
     return f"{source} WHERE {' AND '.join(conditions)} LIMIT {COUNTED_ROWS_MAX}", parameters
 

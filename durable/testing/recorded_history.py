@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from durable.functions.context import Context
 from durable.functions.definition import Function, known_as
 from durable.functions.failures import Rejection, rebuild
 from durable.functions.replay.execution_pass import ExecutionPass
+from durable.functions.replay.function_body import perform
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Outcome, Recorder
@@ -28,7 +30,7 @@ from durable.functions.resonate.fence import Posted
 from durable.functions.step import StepThreads
 from durable.functions.step_run import Body
 from durable.records import notation
-from durable.records.values import encode, shaped_call, unpack
+from durable.records.values import unpack
 from durable.testing import engine_under_test
 from durable.testing.engine_under_test import EngineUnderTest
 from durable.testing.errors import ReplayDiffers
@@ -192,16 +194,8 @@ def _start(
     )
     context = _ReplayContext(function_pass, threads, engine)
 
-    async def main() -> Any:
-        args, kwargs = shaped_call(function.fn, data.get("args", []), data.get("kwargs", {}), skip_first=True)
-        try:
-            value = await function.fn(context, *args, **kwargs)
-        except Exception as error:
-            await context.undo(error)
-            raise
-        return encode(value, f"the result of {function.name}", function.returns)
-
-    function_pass.start(main, run.complete)
+    body = partial(perform, context, function, data.get("args", []), data.get("kwargs", {}))
+    function_pass.start(body, run.complete)
 
 
 async def _outcome(run: ExecutionPass) -> Any:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -101,13 +102,17 @@ def _grouped(steps: list[Step], burst: int) -> list[list[Step]]:
     return groups
 
 
+_IDLE: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that other tests left behind: they wait for work that never comes, and hold nothing."""
+
+
 def killed(main: Callable[[], None]) -> bool:
     """Run it in a forked process; whether that was killed. What it raises is shown, and is a failure here."""
     for thread in threading.enumerate():
-        if thread is not threading.main_thread():
-            # Of a store that was closed just now: forking beside a thread that works may deadlock. One that other
-            # tests left behind waits for work that never comes, and holds nothing.
-            thread.join(timeout=5)
+        if thread is not threading.main_thread() and thread not in _IDLE:
+            thread.join(timeout=5)  # of a store that was closed just now: forking beside threads may deadlock
+            if thread.is_alive():
+                _IDLE.add(thread)
     child = os.fork()
     if child == 0:
         try:

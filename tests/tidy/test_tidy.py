@@ -12,6 +12,7 @@ import pytest
 
 from checkpoint.pickling.moved_modules import MOVED
 from tests.tidy.picture import mermaid
+from tests.tidy.repeats import repeats
 from tests.tidy.sources import PACKAGES, ROOT, imported, modules, place, tree
 
 FILES_MAX = 16
@@ -329,3 +330,14 @@ def test_modules_that_moved_are_where_old_checkpoints_are_told() -> None:
     assert set(MOVED.values()) <= set(modules())
     here = set(MOVED) & set(modules())
     assert {modules()[name].name for name in here} <= {"__init__.py"}, "folders may have the name of a file that moved"
+
+
+def test_no_logic_stands_in_two_places() -> None:
+    """Those that stay apart: specs/architecture.md, What looks alike and stays apart."""
+    wasm = "capabilities/sandbox/wasm"
+    assert set(repeats()) == {
+        ("bridge/worker/calls/prompt_functions.py", "bridge/worker/calls/prompt_functions.py"),
+        (f"{wasm}/component_imports.py", f"{wasm}/module_imports.py"),
+        ("durable/functions/step.py", "bridge/host/checkpoint_stream.py"),
+        ("durable/store/reads.py", "durable/store/reads.py"),
+    }

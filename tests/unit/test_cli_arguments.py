@@ -13,7 +13,7 @@ from durable.cli.command_group import COMMANDS
 from durable.cli.execution_filter import STATES
 from durable.cli.exit_codes import Unusable
 from durable.cli.load_target import split_target
-from durable.cli.tables import duration
+from durable.records.duration_text import duration
 from durable.store.rows import State
 
 
@@ -83,8 +83,9 @@ def test_every_state_can_be_listed() -> None:
 
 
 def test_durations_are_for_people() -> None:
-    assert [duration(s) for s in (0.04, 9.94, 12, 250, 12_000, 500_000)] == [
+    assert [duration(s) for s in (0, 0.04, 9.94, 12, 250, 12_000, 500_000)] == [
         "0.0 s",
+        "40 ms",
         "9.9 s",
         "12 s",
         "4 m 10 s",

@@ -165,14 +165,10 @@ async def _settle(chosen: Settings, promise_id: str, state: str, value: Any) -> 
 
 
 async def _found(store: StoreFace, promise_id: str) -> dict[str, Any]:
-    from durable.core.errors import NotFound, StoreRefused
+    from durable.core.errors import not_found
 
-    try:
+    with not_found("promise", promise_id, "`durable promise list` shows what there is"):
         record: dict[str, Any] = (await store.request("promise.get", {"id": promise_id})).data["promise"]
-    except StoreRefused as refused:
-        if refused.status != 404:
-            raise
-        raise NotFound("promise", promise_id, "`durable promise list` shows what there is") from None
     return record
 
 

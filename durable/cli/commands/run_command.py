@@ -92,18 +92,14 @@ async def _drive(
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import CommandWork, drive
     from durable.cli.execution_wait import say_kept
-    from durable.cli.load_target import LoadFailed, find
+    from durable.cli.load_target import found_or_shown
     from durable.cli.open_prompts import asker
     from durable.cli.progress import Steps
     from durable.cli.report import report
 
     lazy_imports.engine()
     out.protect()
-    try:
-        function = find(source, name)
-    except LoadFailed as error:
-        out.traceback(error.shown)
-        raise
+    function = found_or_shown(out, source, name)
     args, kwargs = fit(function, words)
     function.pack(tuple(args), dict(kwargs))  # what does not fit is said before anything is opened
     steps = Steps(out)

@@ -179,7 +179,7 @@ async def _create(
     from durable.cli import lazy_imports
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import opened
-    from durable.cli.load_target import LoadFailed, find, split_target
+    from durable.cli.load_target import found_or_shown, split_target
     from durable.core.clock import TIME_MAX_MS
     from durable.core.definition_id import SOURCE
     from durable.core.errors import Conflict
@@ -190,11 +190,7 @@ async def _create(
     out = chosen.out()
     group = lazy_imports.engine().GROUP
     out.protect()
-    try:
-        function = find(*split_target(target))
-    except LoadFailed as error:
-        out.traceback(error.shown)
-        raise
+    function = found_or_shown(out, *split_target(target))
     args, kwargs = fit(function, words)
     packed, named, arguments = function.pack(tuple(args), dict(kwargs))
     data = {"func": function.key, "args": packed, "kwargs": named, "version": function.version}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from durable.cli import exit_codes
-from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.command_group import Command, Settings, in_loop, settings, until_ended
 from durable.cli.exit_codes import Unusable
 from durable.cli.text_output import Out
 from durable.core import events
@@ -125,7 +125,6 @@ def _secret(file: str | None) -> str:
 
 
 async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
-    import asyncio
 
     defer("aiohttp")  # only webhooks use it
     from durable.core.errors import BadArguments
@@ -172,11 +171,8 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
                     out.say(f"token made, kept in {file}")
                 _say(out, url, store.name, file, offer, links_lead_here=bool(checked) and hooks.answers_at is None)
                 told = [replace(each, answers_at=hooks.answers_at or url) for each in checked]
-                try:
-                    async with telling(store, told, _observer(out)):
-                        await asyncio.get_running_loop().create_future()
-                except asyncio.CancelledError:
-                    out.say("ending; nothing is lost by it")
+                async with telling(store, told, _observer(out)):
+                    await until_ended(out)
     finally:
         await store.close()
     return exit_codes.DONE

@@ -42,8 +42,9 @@ async def command(chosen: Settings, execution_id: str) -> int:
 
 
 def _print(out: Out, detail: DetailView) -> None:
-    from durable.cli.tables import STEP_COLUMNS, duration, note_of, step_rows
+    from durable.cli.tables import STEP_COLUMNS, note_of, step_rows
     from durable.cli.text_output import line, plain, to_text
+    from durable.records.duration_text import duration
 
     view = detail.execution
     fields = [

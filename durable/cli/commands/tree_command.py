@@ -42,8 +42,9 @@ async def command(chosen: Settings, execution_id: str, depth: int | None) -> int
 
 
 def _lines(view: ExecutionView, nodes: list[StepNode], depth: int | None) -> Iterator[str]:
-    from durable.cli.tables import duration, note_of
+    from durable.cli.tables import note_of
     from durable.engine.step_tree import drawn
+    from durable.records.duration_text import duration
 
     state = f"{view.state} (stuck)" if view.stuck else view.state
     yield _noted(f"{view.id} {view.name}: {state}, {duration(view.duration)}", note_of(view))

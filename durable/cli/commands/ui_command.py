@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from durable.cli import exit_codes
-from durable.cli.command_group import Command, Settings, asynchronous
+from durable.cli.command_group import Command, Settings, asynchronous, until_ended
 from durable.cli.exit_codes import Unusable
 
 
@@ -52,10 +52,7 @@ async def command(chosen: Settings, port: int, no_browser: bool) -> int:
                     out.data(address)
                 if not no_browser:
                     await asyncio.to_thread(_browse, address)
-                try:
-                    await asyncio.get_running_loop().create_future()
-                except asyncio.CancelledError:
-                    out.say("ending; nothing is lost by it")
+                await until_ended(out)
     finally:
         await store.close()
     return exit_codes.DONE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from resonate.types import PromiseCreateReq, PromiseRecord
@@ -16,12 +17,12 @@ from durable.functions.context import Cells, Context
 from durable.functions.definition import Function
 from durable.functions.failures import Rejection, rebuild
 from durable.functions.replay.execution_pass import ExecutionPass
+from durable.functions.replay.function_body import perform
 from durable.functions.replay.function_pass import FunctionPass
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.resonate import sdk
 from durable.functions.step import StepThreads
 from durable.records.codec import decode_param
-from durable.records.values import encode, shaped_call
 from durable.store.port import StoreFace
 
 type Verdict = Literal["replays", "differs", "fails", "unknown"]
@@ -130,17 +131,7 @@ def _start(
     data: dict[str, Any] = given if isinstance(given, dict) else {}
     outermost = FunctionPass(run, run.promise_id, function.name, timeout_at=task.timeout_at, created_at=task.created_at)
     context = Context(outermost, threads, cells)
-
-    async def main() -> Any:
-        shaped, named = shaped_call(function.fn, data.get("args", []), data.get("kwargs", {}), skip_first=True)
-        try:
-            value = await function.fn(context, *shaped, **named)
-        except (Exception, asyncio.CancelledError) as error:
-            await context.undo(error)
-            raise
-        return encode(value, f"the result of {function.name}", function.returns)
-
-    outermost.start(main, run.complete)
+    outermost.start(partial(perform, context, function, data.get("args", []), data.get("kwargs", {})), run.complete)
 
 
 def not_checked(execution_id: str, function: str, reason: str) -> ReplayCheck:

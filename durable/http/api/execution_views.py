@@ -12,7 +12,7 @@ from durable.core import ids
 from durable.core.errors import Halted
 from durable.core.limits import MCP_LOOK_REST_S
 from durable.engine.execution_overview import overview
-from durable.engine.views import ServedFunctions
+from durable.engine.views import ServedFunctions, arguments_of
 from durable.executions.states import PROMISE_OF
 from durable.functions.failures import rebuild
 from durable.http.api.api_route import ApiCall
@@ -36,7 +36,7 @@ async def execution_detail(store: DirectStore, row: ExecutionRow) -> ExecutionDe
     error = rebuild(PROMISE_OF[row.state], row.value, row.id) if row.state in PROMISE_OF else None
     return ExecutionDetail(
         **fields,
-        arguments=_arguments(row),
+        arguments=arguments_of(row),
         result=notation.shown(row.value) if row.state == "completed" else None,
         traceback=error.traceback or None if error is not None else None,
     )
@@ -88,15 +88,6 @@ def _outcome(row: ExecutionRow, waits_for: list[str], halted: Halted | None) -> 
         waits_for=[] if ended else waits_for,
         halted=None if ended or halted is None else str(halted),
     )
-
-
-def _arguments(row: ExecutionRow) -> object:
-    if not isinstance(row.param, dict):
-        return row.param
-    args, kwargs = row.param.get("args") or [], row.param.get("kwargs") or {}
-    if row.session is not None and args and isinstance(args[0], dict):
-        return {"code": args[0].get("code", ""), "inputs": args[0].get("inputs") or {}}
-    return {"args": notation.shown(args), "kwargs": notation.shown(kwargs)}
 
 
 def converted[T](found: object, kind: type[T]) -> T:

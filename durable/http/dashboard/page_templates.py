@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from durable.records.duration_text import duration
+
 HERE = Path(__file__).parent
 ASSETS = HERE / "assets"
 
@@ -105,19 +107,6 @@ def rendered_part(name: str, block: str, context: dict[str, Any]) -> str:
     template = templates().get_template(name)
     run: Callable[..., Any] = template.blocks[block]
     return "".join(run(template.new_context({**context, "parts": templates().get_template("parts.html").module})))
-
-
-def duration(seconds: float) -> str:
-    """A duration in one or two units: 12 ms, 0.3 s, 4 m 10 s, 3 h 20 m, 5 d 2 h."""
-    if seconds < 0.1:
-        return f"{round(seconds * 1000)} ms"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
-    for unit, length, below, length_below in (("d", 86_400, "h", 3_600), ("h", 3_600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= length:
-            return f"{whole // length} {unit} {whole % length // length_below} {below}"
-    return f"{whole} s"
 
 
 def since(iso: str) -> str:

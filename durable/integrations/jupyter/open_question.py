@@ -7,8 +7,7 @@ import getpass
 from collections.abc import Callable
 from typing import Any
 
-from capabilities.prompts.answer_validation import chosen, read_typed
-from capabilities.prompts.prompt import Prompt
+from capabilities.prompts.answer_validation import read_entry
 from durable.core.errors import DurableError, InvalidAnswer
 from durable.engine.engine import Engine
 from durable.integrations.jupyter.kernel_sockets import KernelSockets
@@ -71,27 +70,13 @@ class OpenQuestion:
             reply.cancel()
 
     async def _answered(self, prompt: OpenPrompt, text: str) -> bool:
-        value = _value(prompt.prompt, text)
+        value = read_entry(prompt.prompt, text)
         return await self._engine.answer(prompt.id, value, by=_user(), via="jupyter")
 
     def _command(self, prompt: OpenPrompt) -> str:
         from durable.store.target import repeatable
 
         return f"durable --store {repeatable(self._store)} answer {prompt.id}"
-
-
-def _value(prompt: Prompt, text: str) -> Any:
-    """A typed answer: nothing is the default, where there is one; a number names a choice. InvalidAnswer."""
-    if not text and prompt.has_default:
-        return prompt.default
-    words = [word.strip() for word in text.split(",")]
-    names = {str(choice) for choice in prompt.choices or ()}
-    if prompt.choices is not None and all(word.isdecimal() and word not in names for word in words):
-        try:
-            return chosen(prompt, "it", [int(word) for word in words])
-        except InvalidAnswer:
-            pass
-    return read_typed(prompt, text)
 
 
 def _user() -> str | None:

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
-from durable.core.errors import NotFound, StoreRefused
+from durable.core.errors import not_found
 from durable.sessions.output.live_output import Event, OutputEvent, Recent, Rewound, shown_event
 from durable.store.output_reader import OutputReader
-from durable.store.rows import PromiseRow
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
@@ -122,7 +121,8 @@ async def follow(
             async for event in readers.look():
                 yield event
             if done:
-                await _end_of(settled, execution_id)
+                with not_found("execution", execution_id):
+                    await settled
                 return
             cost = time.monotonic() - began
             await asyncio.wait({settled, *news}, return_when=asyncio.FIRST_COMPLETED)
@@ -130,13 +130,3 @@ async def follow(
                 await asyncio.wait({settled}, timeout=cost)
     finally:
         settled.cancel()
-
-
-async def _end_of(settled: asyncio.Future[PromiseRow], execution_id: str) -> None:
-    """Raise what ended the wait, unless it was the execution's end."""
-    try:
-        await settled
-    except StoreRefused as error:
-        if error.status == 404:
-            raise NotFound("execution", execution_id) from None
-        raise

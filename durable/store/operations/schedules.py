@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from durable.core.limits import HELD_ELSEWHERE_MS, SCHEDULE_TICKS_MAX
 from durable.store.operations.cron import Cron, CronError, Every, line_of
 from durable.store.operations.promises import check_target, check_value
@@ -40,17 +42,23 @@ def get(tx: Tx, request: ById) -> Answer:
     return Answer(200, {"schedule": _find(tx, request.id)})
 
 
+def _first_tick(tx: Tx, schedule: ScheduleCreate, line: Callable[[str], Cron | Every]) -> int:
+    """When it is due first, once what its promises will be was checked."""
+    target = (schedule.promise_tags or {}).get("resonate:target")
+    if not target:
+        raise Refused(400, "a schedule's promises need a resonate:target")
+    check_target(target)
+    check_value(schedule.promise_param)
+    try:
+        return line(schedule.cron).after(tx.now)
+    except CronError as error:
+        raise Refused(400, str(error)) from error
+
+
 def create(tx: Tx, request: ScheduleCreate) -> Answer:
     """Make it, or find it as it is."""
     tags = request.promise_tags or {}
-    if not tags.get("resonate:target"):
-        raise Refused(400, "a schedule's promises need a resonate:target")
-    check_target(tags["resonate:target"])
-    check_value(request.promise_param)
-    try:
-        next_run_at = Cron.parse(request.cron).after(tx.now)
-    except CronError as error:
-        raise Refused(400, str(error)) from error
+    next_run_at = _first_tick(tx, request, Cron.parse)
     made = tx.row(
         f"INSERT INTO schedules ({SCHEDULE}) VALUES (?,?,?,?,?,?,?,?,NULL) ON CONFLICT DO NOTHING RETURNING 1",
         (
@@ -101,14 +109,7 @@ def _show(tx: Tx, schedule_id: str) -> Record:
 def put(tx: Tx, request: SchedulePut) -> Answer:
     """Make it, or let it be from now on what the request says. A pause goes on unless the request says otherwise."""
     schedule, tags = request.schedule, request.schedule.promise_tags or {}
-    if not tags.get("resonate:target"):
-        raise Refused(400, "a schedule's promises need a resonate:target")
-    check_target(tags["resonate:target"])
-    check_value(schedule.promise_param)
-    try:
-        next_run_at = line_of(schedule.cron).after(tx.now)
-    except CronError as error:
-        raise Refused(400, str(error)) from error
+    next_run_at = _first_tick(tx, schedule, line_of)
     before = tx.row("SELECT cron, paused, next_run_at FROM schedules WHERE id=?", (schedule.id,))
     if before is not None and before[0] == schedule.cron and not before[1]:
         next_run_at = before[2]  # ticks that were missed are still to be made up for

@@ -22,7 +22,6 @@ from durable.records.view_models import PromiseView, PromptView
 from durable.store.protocol.requests import PromiseState
 from durable.store.rows import PromptRow, decode_value, promise_row
 
-
 type SettledState = Literal["answered", "declined", "expired", "cancelled", "rejected"]
 
 

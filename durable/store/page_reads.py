@@ -8,7 +8,6 @@ import msgspec
 
 from durable.core.ids import MAILBOX
 from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
-from durable.store.protocol.requests import PromiseState
 from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
@@ -38,7 +37,7 @@ class PageReads:
         return [prompt_row(row) for row in rows]
 
     async def settled_prompts_page(
-        self, states: Sequence[PromiseState], before: tuple[int, str] | None, limit: int
+        self, states: Sequence[str], before: tuple[int, str] | None, limit: int
     ) -> list[PromiseRow]:
         """Questions whose promise is in one of these states, the one that was settled last first.
 

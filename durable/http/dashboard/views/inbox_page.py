@@ -139,7 +139,7 @@ def settled_card(prompt: SettledPrompt) -> SettledCard:
     )
 
 
-def _said(asked: Prompt, answer: Mapping[str, Any]) -> str:
+    """The words of one person of several."""
     """What one of several persons said."""
     if answer.get("declined"):
         return "declined"

@@ -139,8 +139,8 @@ def settled_card(prompt: SettledPrompt) -> SettledCard:
     )
 
 
+def _said(asked: Prompt, answer: Mapping[str, Any]) -> str:
     """The words of one person of several."""
-    """What one of several persons said."""
     if answer.get("declined"):
         return "declined"
     return "a secret" if asked.secret else preview(answer.get("value"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.ids import MAILBOX
-from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
 from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))

@@ -20,7 +20,7 @@ import aiohttp
 import durable
 from durable.http.dashboard_mount import pages_of
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 from tests.browser import jobs
 from tests.contract.opened import root

@@ -22,7 +22,7 @@ from durable.http.access.tokens import TokensFile
 from durable.http.dashboard.dashboard import ROUTES
 from durable.http.dashboard_mount import pages_of
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 from tests.conftest import TOKEN
 from tests.waiting import first_prompt, in_state, until

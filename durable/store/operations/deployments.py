@@ -11,7 +11,7 @@ import msgspec
 
 from durable.core.definition_id import is_capability, spellings
 from durable.core.limits import COUNTED_ROWS_MAX
-from durable.store.operations.records import Queries, dump
+from durable.store.operations.row_records import Queries, dump
 from durable.store.operations.transaction import EngineServes, Tx
 from durable.store.protocol.requests import Answer, Deployment, Nothing, Record, Refused
 

@@ -1,4 +1,4 @@
--- Version 13: deployments (specs/versions.md).
+-- Version 14: deployments (specs/versions.md).
 
 -- A deployment that an engine joined as. `turn` orders them: new work goes to the highest that serves its function.
 CREATE TABLE deployments (

@@ -1,4 +1,4 @@
--- Version 9: deployments (specs/versions.md). The columns are those of SQLite's 0013.
+-- Version 10: deployments (specs/versions.md). The columns are those of SQLite's 0014.
 
 CREATE TABLE deployments (
     name       text COLLATE "C" PRIMARY KEY,

@@ -67,6 +67,9 @@ def _execution(name: str, n: int) -> dict[str, Any]:
 PAGES = (
     "inbox",
     "inbox?q=Question%201",
+    "inbox/settled",
+    "inbox/settled?q=Nobody%20said%20this",
+    "inbox/settled?state=declined",
     "executions",
     "executions?state=completed",
     "executions?state=pending",

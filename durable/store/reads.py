@@ -17,7 +17,7 @@ from durable.core.limits import COUNTED_ROWS_MAX
 from durable.core.value_codec import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
-from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer

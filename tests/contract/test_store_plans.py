@@ -219,6 +219,7 @@ async def _every_read(store: Store) -> None:
     await reads.prompts()
     await reads.prompts_page(None, 2)
     await reads.open_prompts()
+    await reads.settled_prompts_page(["resolved", "rejected_timedout"], (9, "p"), 2)
     await reads.sessions_page("", 10)
     await reads.session("kept")
     await reads.children_page("one", "", 10)
@@ -314,6 +315,8 @@ async def test_lists_and_counts_of_executions_read_equal_values_of_an_index(tmp_
             await store.reads.count_executions(**wanted)
             await store.reads.count_executions(**wanted, since=1, until=2)
         await store.reads.signal_waits(executions=["e1", "e2"])
+        for before in (None, (9, "p")):
+            await store.reads.settled_prompts_page(["resolved", "rejected"], before, 2)
         ran = {sql for sql in seen if re.match(r"\s*(WITH|SELECT)\b", sql)}
     with closing(sqlite3.connect(tmp_path / "s.db")) as file:
         found = {sql: [*walks(file, sql), *ranges(file, sql)] for sql in ran}

@@ -12,8 +12,8 @@ from durable.core.ids import health_of
 from durable.core.limits import SWEEP_ROWS
 from durable.store.operations import kv, sessions, tasks
 from durable.store.operations.attempts import rejection
-from durable.store.operations.cascade import is_head, settle
-from durable.store.operations.records import Row, dump
+from durable.store.operations.row_records import Row, dump
+from durable.store.operations.settlement import is_head, settle
 from durable.store.operations.tasks import acquired
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (

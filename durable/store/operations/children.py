@@ -12,8 +12,8 @@ from durable.core.ids import PREFIX
 from durable.core.limits import CANCEL_GRACE_S
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cancellation import cancel
-from durable.store.operations.cascade import CHILD, link_to, settle
 from durable.store.operations.promises import check_create, create_promise
+from durable.store.operations.settlement import CHILD, link_to, settle
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import ExecutionCancel, PromiseCreate, Record, Refused, Value
 

@@ -15,7 +15,7 @@ from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
 from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
-from durable.store.operations.records import Queries, Row, dump
+from durable.store.operations.row_records import Queries, Row, dump
 from durable.store.operations.transaction import MessageEnd, Tx
 from durable.store.protocol.requests import Record
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.operations.cascade import end_attempt, make_pending
 from durable.store.operations.lock_keys import engine_key
-from durable.store.operations.records import dump
+from durable.store.operations.row_records import dump
+from durable.store.operations.settlement import end_attempt, make_pending
 from durable.store.operations.transaction import EngineServes, Tx
 from durable.store.protocol.requests import Answer, Engine, EngineJoin, EngineServe, Nothing, Refused
 

@@ -13,10 +13,10 @@ from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
 from durable.store.operations import execution_tags, queue_entries, signals, streams
-from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
-from durable.store.operations.records import PROMISE, dump, load_tags, load_value
+from durable.store.operations.row_records import PROMISE, dump, load_tags, load_value
+from durable.store.operations.settlement import CHILD, ENDED, announce
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations import execution_tags, signals, streams
-from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
 from durable.store.operations.listener_posts import is_url
-from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.row_records import PROMISE, dump, promise_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
+from durable.store.operations.settlement import ENDED, announce, is_head, settle_pending
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,

@@ -11,7 +11,7 @@ from durable.queues.queue_load import QueueLoad
 from durable.store.operations import dispatch
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.queue_entries import admit, load_of, next_entry, open_targets
-from durable.store.operations.records import Queries
+from durable.store.operations.row_records import Queries
 from durable.store.operations.transaction import Tx
 
 _DUE = (

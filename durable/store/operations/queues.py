@@ -10,7 +10,7 @@ from durable.store.operations import queue_entries
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.promises import Lease, address_of, check_create, check_value, create_promise
 from durable.store.operations.queue_entries import QueueEntry
-from durable.store.operations.records import dump, load_tags, promise_record
+from durable.store.operations.row_records import dump, load_tags, promise_record
 from durable.store.operations.tasks import created_task
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (

@@ -6,15 +6,6 @@ from resonate_base import PROTOCOL_VERSION
 
 from durable.store.operations import children, queue_entries
 from durable.store.operations.cancellation import wished
-from durable.store.operations.cascade import (
-    CHILD,
-    end_attempt,
-    is_head,
-    make_pending,
-    note_progress,
-    settle,
-    settle_pending,
-)
 from durable.store.operations.promises import (
     Lease,
     add_callback,
@@ -25,8 +16,17 @@ from durable.store.operations.promises import (
     lease_until,
     origin_of,
 )
-from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.operations.row_records import PROMISE, TASK, Row, load_tags, promise_record, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
+from durable.store.operations.settlement import (
+    CHILD,
+    end_attempt,
+    is_head,
+    make_pending,
+    note_progress,
+    settle,
+    settle_pending,
+)
 from durable.store.operations.transaction import TASK_AT, Tx
 from durable.store.protocol.requests import (
     EMPTY,

@@ -17,7 +17,7 @@ from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.records import PROMISE, TASK, Row
+from durable.store.operations.row_records import PROMISE, TASK, Row
 from durable.store.protocol.requests import Record
 
 TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue"

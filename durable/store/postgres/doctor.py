@@ -12,7 +12,7 @@ import psycopg
 
 from durable.core.errors import StoreMissing
 from durable.core.limits import BLOB_GRACE_S
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.connection import (
     KEY_BYTES,

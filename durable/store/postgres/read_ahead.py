@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from durable.store.operations.lock_keys import keys_of
-from durable.store.operations.records import PROMISE, Row
+from durable.store.operations.row_records import PROMISE, Row
 from durable.store.operations.transaction import TASK_AT
 from durable.store.postgres.dialect import given, kept_list
 from durable.store.postgres.writer_connection import WriterConnection

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from durable.core.errors import Conflict, StoreError, StoreMissing
 from durable.store import owner_check
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import (
     APPLICATION_ID,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from durable.store.operations.listener_posts import URLS
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 
 TABLES = (
     "promises", "tasks", "callbacks", "listeners", "schedules", "sessions", "cells", "output", "rewinds", "checkpoints",

@@ -16,7 +16,7 @@ from durable.core.errors import DurableError
 from durable.core.ids import PREFIX
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.core.value_codec import SEALED
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.upkeep.invariants import broken
 
 SHOWN_MAX = 20

@@ -33,6 +33,7 @@ from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
 from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
+from durable.executions.bulk_work import tag_execution
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
 from durable.executions.exported_record import import_
 from durable.executions.forking import fork
@@ -643,14 +644,7 @@ class Engine:
 
         Returns all that it has then. NotFound; BadArguments for what is too long or too many.
         """
-        try:
-            answer = await self.store.request("execution.tag", {"id": ids.execution_promise(id), "tags": tags})
-        except StoreRefused as refused:
-            if refused.status == 404:
-                raise NotFound("execution", id) from None
-            raise BadArguments(refused.message) from None
-        found: dict[str, str] = answer.data["tags"]
-        return found
+        return await tag_execution(self.store, id, tags)
 
     async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
         """Cancel an execution; returns when it has ended. False when it was settled before. NotFound.

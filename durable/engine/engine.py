@@ -54,6 +54,7 @@ from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.queues.queue import Queue
+from durable.queues.queue_watch import keep_measured
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
@@ -147,6 +148,7 @@ class Engine:
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
         self._posting: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
@@ -259,6 +261,7 @@ class Engine:
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
+            self._measuring = asyncio.create_task(keep_measured(store.local.reads, self._observer))
             store.local.tell_renewals(self._pool.alive_until)
         await store.request(
             "engine.join",
@@ -312,7 +315,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._posting, self._guard):
+        for task in (self._sweeping, self._posting, self._measuring, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from durable.executions.states import ExecutionState
 from durable.records.view_models import ExecutionView, PromptView, SessionView
 
 type GivenId = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{1,128}$")]
@@ -24,6 +23,9 @@ type Seconds = Annotated[float, msgspec.Meta(gt=0, le=3_155_760_000)]
 type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 type QueueName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]{1,100}$")]
 type Level = Literal["secure", "restricted", "trusted", "dev"]
+type StateWord = Literal[
+    "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
+]
 type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -165,7 +167,7 @@ class ChooseExecutions(Body, frozen=True, kw_only=True):
     """
 
     ids: Annotated[list[Annotated[str, msgspec.Meta(max_length=400)]], msgspec.Meta(max_length=1_000)] = []
-    state: ExecutionState | None = None
+    state: StateWord | None = None
     session: str | None = None
     function: str | None = None
     tags: dict[str, str] = {}
@@ -190,7 +192,7 @@ class TagExecutions(ChooseExecutions, frozen=True, kw_only=True):
 
 
 class ExecutionChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one execution, or would. `able`: it is or would be changed; `note` says how, or why not.
+    """The change of one execution, made or to be made. `able`: it is or would be changed; `note` says how, or why not.
 
     `state` is null where there is no such execution. `made`: the execution that a retry begins.
     """
@@ -203,7 +205,7 @@ class ExecutionChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BulkOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the executions that were meant. `next`: the cursor with which the same request goes on, where
+    """The changes of the executions that were meant. `next`: the cursor with which the same request goes on, where
     there may be more; null where there are none. `dry_run`: nothing was changed."""
 
     items: list[ExecutionChange]

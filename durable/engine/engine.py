@@ -33,6 +33,7 @@ from durable.engine.deployment_operations import Deployments, deployment_name
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.engine.queue_watch import keep_measured
 from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
 from durable.executions.bulk_work import tag_execution
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
@@ -55,7 +56,6 @@ from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.queues.queue import Queue
-from durable.queues.queue_watch import keep_measured
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory

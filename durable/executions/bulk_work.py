@@ -21,7 +21,7 @@ type BulkAction = Literal["cancel", "resume", "retry", "tag"]
 
 @dataclass(frozen=True, slots=True)
 class BulkWork:
-    """What is done to each execution. reason: of cancelling. tags: to set, None takes one off."""
+    """The action on each execution. reason: of cancelling. tags: to set, None takes one off."""
 
     action: BulkAction
     reason: str = ""
@@ -43,7 +43,7 @@ class BulkChange:
 
 
 async def preview_change(store: StoreFace, work: BulkWork, execution_id: str) -> BulkChange:
-    """What the work would do to an execution, without doing it."""
+    """The change that the work would make to an execution, which is not made."""
     row = await store.reads.get_execution(execution_id)
     if row is None:
         return BulkChange(execution_id, None, False, "there is no such execution")

@@ -10,7 +10,7 @@ import pytest
 import durable
 from durable.core import events
 from durable.core.observers import Observers
-from durable.queues.queue_watch import measure
+from durable.engine.queue_watch import measure
 
 from .cli_process import Terminal
 

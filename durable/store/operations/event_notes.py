@@ -1,4 +1,4 @@
-"""What observers are told of queues and schedules, as a transaction notes it; told by whoever commits it."""
+"""Notes of queues and schedules that a transaction makes for observers, who are told of them once it is committed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from durable.executions.bulk_work import BulkWork, make_change, preview_change
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search
 from durable.http.api.api_route import ApiCall, ApiRoute
 from durable.http.api.page_cursor import read_cursor, write_cursor
-from durable.store.rows import WORDS
 
 BULK_S_MAX = 40.0
 """After so long a request begins no further change, and answers with where to go on: clients give up after 60 s."""
@@ -82,7 +81,7 @@ async def _chosen(call: ApiCall, body: api_models.ChooseExecutions, before: str 
     if body.session is not None and body.session.startswith(ids.MAILBOX):
         raise BadArguments("that is an actor's mailbox; its messages are the actor's")
     wanted = ExecutionFilter(
-        state=next((word for word in WORDS if word == body.state), None),
+        state=body.state,
         session=body.session,
         function=body.function,
         tags=tuple(body.tags.items()),

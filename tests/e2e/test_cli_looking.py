@@ -67,7 +67,7 @@ def test_children_are_shown_with_what_is_under_them(terminal: Terminal) -> None:
     shallow = terminal.durable("tree", "i", "--depth", "1").out.splitlines()
     assert len(shallow) == 12
     assert shallow[1].startswith("├ i.1 step item: completed, ")
-    assert shallow[1].endswith(" s, 1 under it")
+    assert shallow[1].endswith("s, 1 under it")
     found = terminal.durable("tree", "i", "--json").data
     assert (found["id"], found["state"], len(found["children"])) == ("i", "completed", 11)
     assert [each["id"] for each in found["children"][9]["children"]] == ["i.10.1"]

@@ -20,7 +20,7 @@ from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.row_records import PROMISE, TASK, Row
 from durable.store.protocol.requests import Record
 
-TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue"
+TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue, deployment"
 """The columns of a task that its holder's writes depend on."""
 
 END_TASK = (
@@ -59,12 +59,13 @@ class MessageEnd:
 
 
 class EngineServes(NamedTuple):
-    """The functions that an engine says it serves when it joins, whether it serves sessions, and from which queues
-    alone it takes executions; None for all, and for what stands in none."""
+    """The functions that an engine says it serves when it joins, whether it serves sessions, from which queues alone it
+    takes executions (None for all, and for what stands in none), and its deployment ("" for none)."""
 
     functions: frozenset[str]
     sessions: bool
     queues: frozenset[str] | None = None
+    deployment: str = ""
 
 
 @dataclass(slots=True)

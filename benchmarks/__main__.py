@@ -62,6 +62,7 @@ BENCHMARKS = {
     for benchmark in (
         database.STEP,
         database.EXECUTIONS,
+        database.RECOVERY,
         hop.PROMISE,
         hop.HOP,
         *checkpoints.LARGE,

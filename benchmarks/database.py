@@ -20,6 +20,19 @@ STEP = Benchmark(
     size_quick=30,
 )
 
+RECOVERY = Benchmark(
+    name="recovery-postgres",
+    what="1,000 executions killed while waiting, on PostgreSQL: restart to all done",
+    unit="s",
+    entrants=(
+        Entrant("durable-exec", "durable_recovery --postgres", "1000"),
+        Entrant("DBOS on PostgreSQL", "dbos_recovery", "1000", peer_env=True),
+    ),
+    comparisons=(Comparison("durable-exec", "DBOS on PostgreSQL", Target("at most", 1 / 3)),),
+    size=1,
+    size_quick=1,
+)
+
 EXECUTIONS = Benchmark(
     name="executions-postgres",
     what="one-step executions on PostgreSQL at concurrency 64",

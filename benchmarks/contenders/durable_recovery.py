@@ -1,7 +1,7 @@
 """Ours: an engine with many sleeping executions is killed, and started again when all of them are due.
 
 `python -m benchmarks.contenders.durable_recovery begin PATH COUNT SECONDS` is the one that is killed, and
-`finish PATH COUNT` the one that goes on.
+`finish PATH COUNT` the one that goes on. With `--postgres` each turn has a server of its own.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from itertools import count
 from pathlib import Path
 
 import durable
+from benchmarks.contenders.database_server import database
 from benchmarks.turns import Ready, Turn, at_concurrency, serve
 from durable.store.changes import StoreChange
 
 CONCURRENCY = 64
-SLEEP_S = {1_000: 8.0, 10_000: 40.0}
+SLEEP_S = {1_000: 30.0 if "--postgres" in sys.argv else 8.0, 10_000: 40.0}
 """Longer than it takes to start them all, so that none ends before the kill."""
 
 
@@ -72,7 +73,10 @@ def turn(directory: Path, total: int) -> Turn:
     numbers = count()
 
     async def once() -> float:
-        path = str(directory / f"{total}-{next(numbers)}.db")
+        with database() as url:
+            return await recovered(url or str(directory / f"{total}-{next(numbers)}.db"))
+
+    async def recovered(path: str) -> float:
         first = await _child("begin", path, str(total), f"{SLEEP_S[total]}")
         await _said(first, b"waiting\n")
         first.kill()
@@ -107,7 +111,10 @@ async def _said(child: Process, expected: bytes) -> None:
 
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
-    yield Ready(f"durable-exec {version('durable-exec')}", {f"{total}": turn(directory, total) for total in SLEEP_S})
+    place = "PostgreSQL" if "--postgres" in sys.argv else "SQLite"
+    yield Ready(
+        f"durable-exec {version('durable-exec')}, {place}", {f"{total}": turn(directory, total) for total in SLEEP_S}
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ async def actor_reminder(
     actors: Any = ctx._cells.actors
     own = ctx.id
 
-    async def send(number: int) -> bool:
-        sent: bool = await actors.send_reminder(actor, method, args, f"{own} {number}")
+    last: str | None = None  # the message that was sent last, while the actor may not have answered it
+
+    async def send(number: int) -> bool | None:
+        sent: bool | None = await actors.send_reminder(actor, method, args, f"{own} {number}", last)
         return sent
 
     async def go_on() -> None:
@@ -32,6 +34,8 @@ async def actor_reminder(
     await ctx.sleep(first)
     for number in range(1, REMINDER_TURNS_MAX + 1):
         there = await ctx.run(send, number)
+        if there:
+            last = f"{own} {number}"
         if again is None:
             await ctx.run(end)
         if again is None or there is False:  # the actor was deleted

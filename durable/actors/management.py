@@ -297,18 +297,34 @@ class Actors:
     def _reminder_id(self, actor: str, reminder: str, id: str) -> str:
         return f"reminder-{self.message_id(f'{actor} {reminder} {id}')}"
 
-    async def send_reminder(self, actor: str, method: str, args: list[Any], id: str) -> bool:
+    async def send_reminder(self, actor: str, method: str, args: list[Any], id: str, before: str | None) -> bool | None:
         """Send the message of a reminder; none to an actor that is stopped, which gets the next one after a restart.
 
-        False where there is no such actor any more.
+        None where it was not sent, since the one before it, of the id `before`, waits or is at work; False where there
+        is no such actor any more.
         """
         row = await self.row(actor)
         if row is None:
             return False
+        if await self._is_pending(actor, before):
+            return None
         if row["status"] == "running":
             with suppress(ActorStopped):  # just now: the message is among the dead letters
                 await self.tell_by_name(actor, method, args, id=id)
         return True
+
+    async def _is_pending(self, actor: str, id: str | None) -> bool:
+        """Whether a message that was sent under that id has no reply yet."""
+        if id is None:
+            return False
+        promise = ids.execution_promise(f"{actor}@{self.message_id(id)}")
+        try:
+            answer = await self._engine.store.request("promise.get", {"id": promise})
+        except StoreRefused as refused:
+            if refused.status == 404:
+                return False
+            raise
+        return bool(answer.data["promise"]["state"] == "pending")
 
     async def forget_reminder(self, actor: str, reminder: str) -> bool:
         """End a reminder; False when there was none."""

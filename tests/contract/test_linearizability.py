@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.contract.job_histories import NEVER, UNKNOWN, step_job
 from tests.contract.linearizability import Operation, check, linearizable, step_execution, step_session
 
 PENDING = ["pending", None]
@@ -100,3 +104,65 @@ def test_epochs_and_numbers_of_a_session() -> None:
     assert not linearizable([cells[0], cells[0]], step_session)
     late = op("cell.submit", 70, 80, answer=[1, None])
     assert not linearizable([op("cell.submit", 20, 60, answer=[2, None]), late], step_session)
+
+
+# -- jobs of engines that are killed ----------------------------------------------------------------------------------
+
+KILLED: dict[str, tuple[bool, list[Operation]]] = {
+    "what was not answered was done": (
+        True,
+        [
+            CREATED,
+            op("task.acquire", 20, NEVER, argument=0, status=UNKNOWN),
+            op("task.acquire", 40, 50, argument=1, answer=2),
+        ],
+    ),
+    "or it was not": (
+        True,
+        [
+            CREATED,
+            op("task.acquire", 20, NEVER, argument=0, status=UNKNOWN),
+            op("task.acquire", 40, 50, argument=0, answer=1),
+        ],
+    ),
+    "a lease lapses, and the next engine has it": (
+        True,
+        [CREATED, TAKEN, op("task.acquire", 40, 50, argument=1, answer=2)],
+    ),
+    "written by one whose lease another has": (
+        False,
+        [
+            CREATED,
+            TAKEN,
+            op("task.acquire", 40, 50, argument=1, answer=2),
+            op("task.fulfill", 60, 70, argument=[*DONE, 1], answer=DONE),
+        ],
+    ),
+    "settled by nobody": (False, [CREATED, TAKEN, op("promise.get", 40, 50, answer=DONE)]),
+}
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_requests_of_killed_engines(name: str) -> None:
+    fits, operations = KILLED[name]
+    assert linearizable(operations, step_job) is fits
+
+
+async def test_the_requests_of_an_engine_are_written_down(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys, pathlib, durable\n"
+        "from tests.contract import job_histories\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "job_histories.record(folder)\n"
+        "@durable.function\n"
+        "async def double(ctx, n): return await ctx.run(lambda: n * 2)\n"
+        "async def main():\n"
+        "    async with durable.open(folder / 'work.db') as engine:\n"
+        "        assert await (await engine.start(double, 4, id='job-1')).result() == 8\n"
+        "asyncio.run(main())\n"
+        "count, wrong = job_histories.check(folder)\n"
+        "assert count >= 4, count\n"
+        "assert not wrong, wrong\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(tmp_path))
+    assert await process.wait() == 0

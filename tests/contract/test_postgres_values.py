@@ -38,7 +38,17 @@ PASSWORD = "hunter2"
 
 @pytest.mark.parametrize("text", ODD)
 async def test_odd_text_comes_back_as_it_was(postgres_server: PostgresServer, text: str) -> None:
-    async with opened(postgres_server.url()) as store:
+    await come_back(postgres_server.url(), text)
+
+
+async def test_a_backslash_in_our_statements_is_one_whatever_the_server_is_set_to(
+    postgres_server: PostgresServer,
+) -> None:
+    await come_back(f"{postgres_server.url()}&options=-c%20standard_conforming_strings%3Doff", "a\0b \\u0000 \\\\")
+
+
+async def come_back(url: str, text: str) -> None:
+    async with opened(url) as store:
         made = {**promise("p", tag=text), "param": {"data": text, "headers": {"h": text}}}
         made["tags"] |= {text: "name", "other": "x"}
         await store.request("promise.create", made)

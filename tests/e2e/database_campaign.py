@@ -4,8 +4,9 @@ crash: PostgreSQL is killed with all its processes and started again every five 
 good, and its standby takes its place. network: the way from an engine to it delays, loses, breaks, or says nothing for
 longer than a lease. Of three engines one is killed every few seconds. Jobs of several steps and executions of a few
 sessions are started meanwhile. What must hold at the end: every one that was acknowledged has its result, each step is
-recorded once and was not performed again after that, no session ran twice at a time or out of order, and nothing is
-left unfinished. A failure prints the seed and keeps the folder.
+recorded once and was not performed again after that, no session ran twice at a time or out of order, nothing is left
+unfinished, and the answers that engines got are those of a store that does one thing at a time. A failure prints the
+seed and keeps the folder.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import psycopg
 
 import durable
 from durable.store.postgres.address import address_of
+from tests.contract import job_histories
 from tests.contract.postgres_rules import broken
 from tests.e2e import takeover_jobs
 from tests.e2e.database_faults import FAULTS, Fault
@@ -80,6 +82,7 @@ class Campaign:
         finally:
             await self._engines.close()
         self._check_tables()
+        self._check_history()
 
     def _audit(self) -> None:
         with psycopg.connect(address_of(self.url).conninfo, autocommit=True) as connection:
@@ -155,6 +158,12 @@ class Campaign:
         self.happened |= Counter({"jobs": len(self._jobs), "steps performed again": runs.total() - len(runs)})
         self.happened["executions of sessions"] = sum(map(len, self._cells.values()))
 
+    def _check_history(self) -> None:
+        """Each request about a job was done at one moment between its question and its answer."""
+        count, wrong = job_histories.check(self._folder)
+        assert not wrong, f"the answers fit no order: {wrong}"
+        self.happened["operations in order"] = count
+
 
 def main() -> None:
     """The command line."""
@@ -168,6 +177,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="durable-campaign-"))
     fault = FAULTS[given.fault]()
     try:
+        job_histories.record(folder)
         campaign = Campaign(fault, folder, given.seed)
         asyncio.run(campaign.run(given.seconds, given.jobs, given.sessions))
         print(json.dumps({"seed": given.seed, "fault": given.fault, **campaign.happened}))

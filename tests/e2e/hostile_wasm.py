@@ -251,12 +251,12 @@ def mutations(runtime: Runtime, count: int, seed: int) -> Counter[str]:
 
 def of_python(runtime: Runtime, count: int, seed: int) -> Counter[str]:
     """The same for a component of componentize-py's, of 18 MB: each that is sound still takes seconds to compile."""
-    from tests.components.building import build
+    from tests.components.building import SOURCES, build
     from tests.e2e.test_sandbox_python_component import LIMITS as ROOM
     from tests.e2e.test_sandbox_python_component import made
 
     with tempfile.TemporaryDirectory() as directory:
-        build(Path(directory) / "everything.wasm")
+        build(SOURCES / "everything", Path(directory) / "everything.wasm")
         data = (Path(directory) / "everything.wasm").read_bytes()
     outcomes: Counter[str] = Counter()
     chance = random.Random(seed)

@@ -125,10 +125,10 @@ def main() -> int:
         os.environ.setdefault("XDG_CACHE_HOME", folder)
         component = given.component
         if component is None and any(case.startswith("component") for case in cases):
-            from tests.components.building import build
+            from tests.components.building import SOURCES, build
 
             component = Path(folder) / "everything.wasm"
-            build(component)
+            build(SOURCES / "everything", component)
         for case in cases:
             row = campaign(case, component, given.every, given.offset)
             print(f"{case:34} {row.points:7} {row.kills:7} {row.again:16} {len(row.wrong):6}", flush=True)

@@ -38,6 +38,20 @@ class Clock:
         return await ctx.forget_reminder("tick")
 
 
+@durable.actor
+class Snail:
+    ticks: int = 0
+
+    async def begin(self, ctx: durable.ActorContext) -> None:
+        begun.clear()
+        await ctx.remind("tick", "tick", after=0.01, every=0.01)
+
+    async def tick(self, ctx: durable.ActorContext) -> None:
+        await ctx.run(begun.append, "tick")
+        await ctx.sleep(0.3)
+        self.ticks += 1
+
+
 async def test_a_reminder_outlives_its_engine_and_a_second_one_replaces_it(tmp_path: Path) -> None:
     async with durable.open(tmp_path / "work.db") as engine:
         clock = engine.actor(Clock, "c")
@@ -50,6 +64,17 @@ async def test_a_reminder_outlives_its_engine_and_a_second_one_replaces_it(tmp_p
 
         await holds(ticked)
         assert await engine.actor(Clock, "c").end() is False
+
+
+async def test_an_actor_that_is_slower_than_its_reminder_has_one_message_of_it(tmp_path: Path) -> None:
+    """dapr/dapr#4500: thousands of reminders, once the app took messages again."""
+    async with durable.open(tmp_path / "work.db") as engine:
+        snail = engine.actor(Snail, "s")
+        await snail.begin()
+        async with asyncio.timeout(20):
+            while len(begun) < 3:  # noqa: ASYNC110 - the reminder has come
+                await asyncio.sleep(0.05)
+        assert (await engine.actors.get(Snail, "s")).waiting <= 2
 
 
 async def test_a_reminder_whose_method_fails_comes_again_and_a_stopped_actor_gets_none(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@
 CREATE DOMAIN ordered AS text COLLATE "C";
 CREATE FUNCTION without_nul(document text) RETURNS json LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     -- NUL in JSON text, written there as dialect.py writes it in any other.
-    SELECT CASE WHEN strpos(document, '\u0000') = 0 THEN document
-        ELSE regexp_replace(document, '(?<!\\)((?:\\\\)*)\\u0000', '\1' || chr(64976) || '0', 'g') END::json
+    SELECT CASE WHEN strpos(document, E'\\u0000') = 0 THEN document
+        ELSE regexp_replace(document, E'(?<!\\\\)((?:\\\\\\\\)*)\\\\u0000', E'\\1' || chr(64976) || '0', 'g') END::json
 $$;
 CREATE FUNCTION json_each(document text) RETURNS TABLE (key ordered, value ordered) LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 10 AS $$
     SELECT o.key, o.value FROM json_each_text(CASE WHEN left(document, 1) = '{' THEN without_nul(document) ELSE '{}' END) o

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -96,8 +97,13 @@ def iso(time_ms: int | None) -> str | None:
     """A time of the store as text; None for none, which includes "no deadline"."""
     if time_ms is None or time_ms >= TIME_MAX_MS:
         return None
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(4_096)
+def _second(time_s: int) -> str:
+    """A second as text: many times of one page are of few seconds."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat().removesuffix("+00:00")
 
 
 def _moment(time_ms: int) -> str:
@@ -212,15 +218,9 @@ def step_view(
         note=_step_note(row, task, retries),
         retries=list(retries),
         tries=1 + len(retries) - awaited if task is None else task.attempts,
-        parent=_parent(row.id),
+        parent=call.execution if call is not None else row.id.removeprefix(ids.PREFIX).rpartition(".")[0],
         value=notation.shown(row.value) if row.state == "resolved" else None,
     )
-
-
-def _parent(promise_id: str) -> str:
-    """The execution or step that a promise's id stands under."""
-    call = ids.parse_call(promise_id)
-    return call.execution if call is not None else promise_id.removeprefix(ids.PREFIX).rpartition(".")[0]
 
 
 def _step_note(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView]) -> str | None:
@@ -345,9 +345,15 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
 
 
 async def detail_view(
-    reads: ReadsFace, row: ExecutionRow, served: ServedFunctions, store: str | None = None
+    reads: ReadsFace,
+    row: ExecutionRow,
+    served: ServedFunctions,
+    store: str | None = None,
+    *,
+    prompts_max: int | None = None,
 ) -> DetailView:
-    """Everything about one execution: its steps and calls with what they are, and its open questions."""
+    """Everything about one execution: its steps and calls with what they are, and its open questions, the oldest
+    `prompts_max` of them."""
     children = await _all_under(reads, row.id)
     retries: dict[str, list[RetryView]] = {}
     awaited: set[str] = set()
@@ -379,7 +385,7 @@ async def detail_view(
         traceback=error.traceback or None if error is not None else None,
         steps=steps,
         discards=[DiscardView(_moment(each.at), each.step, each.reason) for each in await reads.discards(row.id)],
-        prompts=[prompt_view(p, store) for p in prompts],
+        prompts=[prompt_view(p, store) for p in prompts[:prompts_max]],
     )
 
 

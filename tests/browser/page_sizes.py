@@ -18,7 +18,7 @@ from typing import Any, cast
 import aiohttp
 
 import durable
-from durable.http.dashboard_mount import pages_of
+from durable.http.dashboard_mount import DashboardMount
 from durable.http.serve import listen, serving
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
@@ -108,8 +108,7 @@ async def measure(executions: int, megabytes: int, directory: Path) -> bool:
         site = Site(cast(DirectStore, engine.store), TOKEN)
         with listen("127.0.0.1", 0) as sock:
             async with (
-                pages_of(site, str(path)) as dashboard,
-                serving(site, sock, dashboard) as url,
+                serving(site, sock, DashboardMount(site, str(path))) as url,
                 aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http,
             ):
                 async with http.post(f"{url}/ui/login", data={"token": TOKEN}) as answer:

@@ -20,7 +20,7 @@ import durable
 from durable.http.access.roles import ROLES, Role
 from durable.http.access.tokens import TokensFile
 from durable.http.dashboard.dashboard import ROUTES
-from durable.http.dashboard_mount import pages_of
+from durable.http.dashboard_mount import DashboardMount
 from durable.http.serve import listen, serving
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
@@ -107,8 +107,7 @@ async def site(engine: durable.Engine, tmp_path: Path) -> Site:
 async def pages(site: Site, target: str) -> AsyncIterator[Pages]:
     with listen("127.0.0.1", 0) as sock:
         async with (
-            pages_of(site, target, runs_code=True) as dashboard,
-            serving(site, sock, dashboard) as url,
+            serving(site, sock, DashboardMount(site, target, runs_code=True)) as url,
             aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http,
         ):
             found = Pages(http, url)
@@ -220,10 +219,14 @@ async def test_what_is_chosen_is_shown_before_it_is_done(engine: durable.Engine,
         assert (await pages.post("/ui/executions", fields))[0] == 400
 
 
-async def test_one_execution_is_signalled_forked_interrupted_and_resumed(engine: durable.Engine, pages: Pages) -> None:
+async def test_one_execution_is_signalled_forked_interrupted_and_resumed(
+    engine: durable.Engine, pages: Pages, site: Site
+) -> None:
     one = await engine.start(waits, id="one")
     await in_state(engine, one, "waiting")
+    assert site.engine is None, "looking opens none"
     assert (await pages.post("/ui/executions/one/interrupt", {}))[0] == 303
+    assert site.engine is not None, "pages and API have one engine"
     await in_state(engine, one, "interrupted")
     assert "resuming goes on from here" in (await pages.get("/ui/executions/one"))[1]
     assert (await pages.post("/ui/executions/one/resume", {}))[0] == 303

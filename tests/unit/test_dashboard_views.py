@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from durable.core.clock import TIME_MAX_MS
+from durable.engine.views import iso
 from durable.http.dashboard.browser_login import CODE_S, LOGIN_S, LOGINS_MAX, Logins, next_page
 from durable.http.dashboard.page_templates import assets
 from durable.http.dashboard.views.execution_list import ExecutionFilters, lines
@@ -191,3 +193,27 @@ def test_a_server_starts_without_what_only_pages_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_lane_of_thousands_of_steps_is_drawn_with_bars_that_can_be_told_apart() -> None:
+    steps = [
+        replace(STEP, id=f"a.{n}", created_at=iso(2 * n) or "", settled_at=iso(2 * n + 1) or "") for n in range(5_000)
+    ]
+    wait = replace(STEP, id="a.x", kind="sleep", created_at=iso(10_000) or "", settled_at=iso(20_000) or "")
+    axis = time_axis(0, 20_000, [(0, 20_000)])
+    lane = whole_lane(axis, [*steps, wait], 0, 20_000)
+    assert len(lane) < 600
+    assert lane[-1].kind == "timer"
+    assert lane[-1].width == pytest.approx(0.5, abs=0.01)
+    assert {bar.kind for bar in lane[:-1]} <= {"run", "idle"}
+    ends = [bar.place + bar.width for bar in lane]
+    assert all(end == pytest.approx(after.place, abs=0.003) for end, after in zip(ends, lane[1:], strict=False))
+
+
+def test_times_are_written_with_milliseconds() -> None:
+    times = (0, 1, 999, 1_000, 1_788_220_800_123, TIME_MAX_MS)
+    assert [iso(each) for each in times] == [
+        "1970-01-01T00:00:00.000Z", "1970-01-01T00:00:00.001Z", "1970-01-01T00:00:00.999Z",
+        "1970-01-01T00:00:01.000Z", "2026-09-01T00:00:00.123Z", None,
+    ]  # fmt: skip
+    assert iso(None) is None

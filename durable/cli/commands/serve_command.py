@@ -131,7 +131,7 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
     from durable.engine.store_doctor import examined
     from durable.http.access.host_check import HostCheck
     from durable.http.access.tokens import TokensFile, token_for
-    from durable.http.dashboard_mount import pages_of
+    from durable.http.dashboard_mount import DashboardMount
     from durable.http.serve import listen, serving
     from durable.http.server_state import Site
     from durable.prompts.webhooks import Webhook, telling
@@ -162,7 +162,7 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
             examine=lambda: examined(chosen.path),
         )
         with listen(offer.host, offer.port) as sock:
-            async with pages_of(site, chosen.path) as pages, serving(site, sock, pages) as url:
+            async with serving(site, sock, DashboardMount(site, chosen.path)) as url:
                 if offer.engine:
                     from durable.http.api.server_engine import server_engine
 

@@ -28,7 +28,7 @@ async def command(chosen: Settings, port: int, no_browser: bool) -> int:
     defer("aiohttp")
     from durable.cli.engine_or_client import observers_of
     from durable.core.observers import Observers
-    from durable.http.dashboard_mount import pages_of
+    from durable.http.dashboard_mount import DashboardMount
     from durable.http.serve import listen, serving
     from durable.http.server_state import Site
     from durable.store.port import open_direct
@@ -43,7 +43,8 @@ async def command(chosen: Settings, port: int, no_browser: bool) -> int:
     try:
         site = Site(store, token, observer=observer)
         with listen("127.0.0.1", port) as sock:
-            async with pages_of(site, chosen.path, runs_code=True) as pages, serving(site, sock, pages) as url:
+            pages = DashboardMount(site, chosen.path, runs_code=True)
+            async with serving(site, sock, pages) as url:
                 address = f"{url}/ui/login?code={pages.dashboard.logins.code(token)}"
                 out.say(f"the dashboard of {store.name}; Ctrl-C ends it")
                 if out.json:

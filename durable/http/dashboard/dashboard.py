@@ -63,10 +63,6 @@ class Dashboard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._router(scope, receive, send)
 
-    async def close(self) -> None:
-        """Close the engine that pages used, where there is one."""
-        await self._engine.close()
-
     # -- who it is --------------------------------------------------------------------------------------------------
 
     def _viewer(self, request: Request) -> TokenHolder | None:

@@ -77,7 +77,7 @@ async def find(visit: Visit) -> ExecutionRow:
 
 async def _detail(visit: Visit, row: ExecutionRow) -> DetailView:
     living = ServedFunctions.by(await visit.reads.engines(), visit.store.engine_alive)
-    return await detail_view(visit.reads, row, living)
+    return await detail_view(visit.reads, row, living, prompts_max=_PROMPTS_MAX)
 
 
 async def execution(visit: Visit) -> Response:
@@ -105,6 +105,7 @@ async def execution(visit: Visit) -> Response:
         parent=parent_url_of(row),
         session_url=url_of("sessions", row.session) if row.session else "",
         awaited=awaited(detail),
+        asks_more=max(0, len(detail.execution.waits_for) - _PROMPTS_MAX),
         actions=actions_for(detail.execution) if visit.viewer.may("operate") else None,
         steps=page,
         zoom=_zoom(visit, page.axis.begin_ms, page.axis.end_ms),
@@ -116,6 +117,9 @@ async def execution(visit: Visit) -> Response:
         source=row.tags.get("durable:source", ""),
     )
 
+
+_PROMPTS_MAX = 20
+"""Open questions that the page of an execution names, the oldest; the inbox has all."""
 
 _OUTPUTS_MAX = 5
 """Cells of a function whose output is shown, the newest."""

@@ -22,7 +22,7 @@ from durable.http.dashboard.views.value_text import preview
 from durable.records.view_models import DetailView, ExecutionView, StepView
 from durable.store.rows import ExecutionRow
 
-STEPS_MAX = 200
+STEPS_MAX = 100
 """Steps of one page."""
 
 DEPTH_MAX = 4

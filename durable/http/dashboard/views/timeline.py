@@ -23,6 +23,9 @@ IDLE_FACTOR = 0.2
 FOLD_WIDTH_FACTOR = 0.06
 """The drawn width of a folded stretch."""
 
+NARROW_FACTOR = 0.002
+"""The drawn width below which stretches of a lane are one: two pixels of a wide page."""
+
 FOLDS_MAX = 8
 """Folded stretches; the longest ones are."""
 
@@ -162,8 +165,24 @@ def whole_lane(axis: TimeAxis, steps: Sequence[StepView], begin_ms: float, end_m
                 stretches.append((at, time, word))
             at = time
         open_now[kind] = open_now.get(kind, 0) + by
-    found = (bar(axis, begin, end, kind, LANE_TEXTS[kind]) for begin, end, kind in stretches)
+    found = (bar(axis, begin, end, kind, LANE_TEXTS[kind]) for begin, end, kind in _drawn(axis, stretches))
     return [each for each in found if each is not None]
+
+
+def _drawn(axis: TimeAxis, stretches: Iterable[tuple[float, float, BarKind]]) -> list[tuple[float, float, BarKind]]:
+    """The stretches, with those that are too narrow to be told apart drawn as one, of the kind that most of it is."""
+    found: list[tuple[float, float, BarKind]] = []
+    times: dict[BarKind, float] = {}  # of the last one, where it is of several
+    for begin, end, kind in stretches:
+        first = axis.place(found[-1][0]) if found else 0.0
+        if found and axis.place(end) - first < NARROW_FACTOR:
+            times = times or {found[-1][2]: found[-1][1] - found[-1][0]}
+            times[kind] = times.get(kind, 0.0) + end - begin
+            found[-1] = (found[-1][0], end, max(times, key=lambda each: times[each]))
+        else:
+            found.append((begin, end, kind))
+            times = {}
+    return found
 
 
 LANE_TEXTS: dict[BarKind, str] = {

@@ -1,4 +1,4 @@
-"""What telemetry costs a step: on, off, and with an engine that has no place where it would be told of steps."""
+"""The cost of telemetry for a step: on, off, and with an engine that has no place where it would be told of steps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ BENCHMARK = Benchmark(
         Comparison("on, process", "off, process"),
         Comparison("off, process", "no hooks, process", Target("at most", 1.01)),
     ),
-    size=300,
+    size=900,
     size_quick=100,
 )

@@ -40,7 +40,7 @@ from opentelemetry.util.types import AttributeValue
 SCOPE = "durable"
 """The instrumentation scope of all our spans and metrics."""
 
-RANDOM_TRACE_ID = 2
+RANDOM_TRACE_ID_BITS = 2
 """The flag of W3C Trace Context, level 2: a child has its parent's."""
 
 ATTRIBUTES_MAX = 16
@@ -55,8 +55,10 @@ _PROCESSORS_OF_ENDED = (SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor)
 
 
 class Beginning(NamedTuple):
-    """Where and when a span begins, and what is chosen for it: 0 and None where the program's generator and sampler
-    choose."""
+    """Place and time where a span begins, and what is chosen for it.
+
+    Ids that are 0 and a decision that is None are chosen by the program's generator and sampler.
+    """
 
     around: Context
     """The context that it begins in."""
@@ -142,7 +144,7 @@ class SpanMaker:
         assert chosen is not None
         above = get_current_span(parent).get_span_context()
         if above.is_valid:
-            flags, trace_id = above.trace_flags & RANDOM_TRACE_ID, above.trace_id
+            flags, trace_id = above.trace_flags & RANDOM_TRACE_ID_BITS, above.trace_id
         else:
             flags, trace_id = 0, beginning.trace_id or chosen.ids.generate_trace_id()
         sampled = chosen.sampler.should_sample(parent, trace_id, name, SpanKind.INTERNAL, attributes, ())
@@ -162,7 +164,7 @@ class SpanMaker:
 
     @property
     def resource(self) -> Resource | None:
-        """What the provider describes its process by."""
+        """The description of the process, as the provider has it."""
         return None if self._sdk is None else self._sdk.resource
 
     def _defers(self, tracer: Tracer) -> bool:
@@ -203,7 +205,7 @@ class DeferredSpan(Span):
                 self._maker.ended.append(self)
 
     def readable(self) -> ReadableSpan | None:
-        """What processors take of one that ended and that nobody used; None where the sampler drops it."""
+        """The span for the processors, of one that ended and that nobody used; None where the sampler drops it."""
         with self._maker.lock:
             context = self.get_span_context()
             sampled = self._beginning.sampled
@@ -236,7 +238,7 @@ class DeferredSpan(Span):
             return self._used
 
     def __getattr__(self, name: str) -> Any:
-        """What the SDK's spans have and the API's do not: `attributes`, `start_time`, `resource` and others."""
+        """Members that the SDK's spans have and the API's do not: `attributes`, `start_time`, `resource` and others."""
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.readable() if self._ended_ns else self._in_use(), name)
@@ -299,7 +301,7 @@ def finish(span: Span, attributes: Attributes, *, failed: bool) -> None:
 
 
 def _chosen_of(tracer: Tracer) -> _Chosen:
-    """What chooses for the spans of a tracer; the observers of one provider share its tracer."""
+    """The chooser for the spans of a tracer; the observers of one provider share its tracer."""
     chosen: object = tracer.id_generator
     if not isinstance(chosen, _Chosen):
         chosen = _Chosen(tracer.id_generator, tracer.sampler)

@@ -24,7 +24,7 @@ from durable.telemetry.spans import Spans
 CLOSE_S = 5.0
 """How long the end of a program waits for a collector that does not answer; what is left then is dropped."""
 
-BATCH = 64
+BATCH_MAX = 64
 """Events that are made spans and figures together. More at once would hold up the loop for milliseconds."""
 
 BATCH_S = 0.1
@@ -62,7 +62,7 @@ class OpenTelemetry:
         if self._instruments is not None:
             self._instruments(event)
         self._events += 1
-        if self._events >= BATCH or self._spans.idle:
+        if self._events >= BATCH_MAX or self._spans.idle:
             self.flush()
         elif self._events == 1:
             self._flush_soon()

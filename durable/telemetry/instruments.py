@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from time import monotonic
 
@@ -65,6 +65,12 @@ class Instruments:
         self._calls = counts("durable.calls", "{call}", "Calls of user code, by their decision")
         self._prompts = counts("durable.prompts", "{prompt}", "Questions asked, answered, expired")
         self._prompt_wait = meter.create_histogram("durable.prompt.wait", "s", "From a question to its answer")
+        self._enqueued = counts("durable.queue.enqueued", "{execution}", "Executions put into a queue")
+        self._admitted = counts("durable.queue.admitted", "{execution}", "Executions that a queue began")
+        self._queue_wait = meter.create_histogram("durable.queue.wait", "s", "From an execution's line to its place")
+        self._queue_depth = meter.create_gauge("durable.queue.executions", "{execution}", "Executions of a queue")
+        self._queue_age = meter.create_gauge("durable.queue.age", "s", "How long the first in line has waited")
+        self._fired = counts("durable.schedule.ticks", "{tick}", "Ticks of schedules, by what they did")
         self._workers = Counts(self.flush)
         meter.create_observable_up_down_counter("durable.workers", [self._workers], "{process}", "Workers that live")
         self._worker_start = meter.create_histogram("durable.worker.start.duration", "s", "A worker's start")
@@ -74,7 +80,7 @@ class Instruments:
         self._restores = counts("durable.checkpoint.restores", "{restore}", "Sessions restored")
         self._leases_lost = counts("durable.leases.lost", "{lease}", "Attempts whose lease was gone")
         self._troubles = counts("durable.troubles", "{event}", "Events of what went wrong, by name")
-        self._names: dict[str, set[str]] = {"function": set(), "step": set(), "capability": set()}
+        self._names: dict[str, set[str]] = defaultdict(set)
         self._functions: dict[str, tuple[str, int]] = {}
         self._begun: dict[str, float] = {}
         self._resident: dict[int, int] = {}
@@ -168,9 +174,31 @@ class Instruments:
                 self._prompt_wait.record(max(0, event.at - asked_at) / 1000)
             case events.PromptExpired():
                 self._prompts.add(1, ("event", "expired"))
+            case _:
+                self._of_queue(event)
 
     def _memory(self, _options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(sum([*self._resident.values()]))]
+
+    # -- queues and schedules -------------------------------------------------------------------------------------
+
+    def _of_queue(self, event: Event) -> None:
+        match event:
+            case events.ExecutionEnqueued(queue=queue):
+                self._enqueued.add(1, ("queue", self._name("queue", queue)))
+            case events.ExecutionAdmitted(queue=queue, waited_ms=waited_ms):
+                queue = self._name("queue", queue)
+                self._admitted.add(1, ("queue", queue))
+                self._queue_wait.record(waited_ms / 1000, {"queue": queue})
+            case events.QueueMeasured(queue=queue):
+                queue = self._name("queue", queue)
+                for state in ("delayed", "waiting", "running"):
+                    self._queue_depth.set(getattr(event, state), {"queue": queue, "state": state})
+                self._queue_age.set(event.oldest_ms / 1000, {"queue": queue})
+            case events.ScheduleFired(schedule=schedule):
+                self._fired.add(1, ("schedule", self._name("schedule", schedule)), ("did", "fired"))
+            case events.ScheduleSkipped(schedule=schedule):
+                self._fired.add(1, ("schedule", self._name("schedule", schedule)), ("did", "skipped"))
 
     # -- labels -------------------------------------------------------------------------------------------------
 

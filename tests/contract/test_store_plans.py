@@ -48,6 +48,8 @@ another database."""
 SMALL = {
     "CONSTANT",
     "cut",
+    "deployment_routes",
+    "deployments",
     "each",
     "engines",
     "first",
@@ -91,6 +93,7 @@ SORTS = {
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT id,state,.* FROM promises INDEXED BY promises_asked": "questions that were asked in the same millisecond",
     r"SELECT n FROM published WHERE execution=": "the keys that one execution has published",
+    r"SELECT .* FROM (deployments|deployment_routes|engines) ": "deployments and their engines are few",
     r"\s*WITH cut AS ": "what a reader of one execution's output gets at a look",
 }
 """Statements that may sort what they found, and why it is not much."""

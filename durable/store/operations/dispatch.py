@@ -13,6 +13,7 @@ import msgspec
 
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
+from durable.store.operations import deployments
 from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
 from durable.store.operations.row_records import Queries, Row, dump
@@ -20,7 +21,8 @@ from durable.store.operations.transaction import MessageEnd, Tx
 from durable.store.protocol.requests import Record
 
 _TASK = (
-    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue FROM tasks"
+    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue, deployment,"
+    " EXISTS (SELECT 1 FROM deployments) FROM tasks"
     " WHERE state='pending' AND due IS NOT NULL"
 )
 _DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
@@ -139,10 +141,13 @@ def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
 
 
 def _choose(tx: Tx, row: Row) -> MessageEnd | None:
-    task_id, _, due, group, preferred, exclusive, function, session, queue = row
+    task_id, version, due, group, preferred, exclusive, function, session, queue, recorded, routes = row
     owner, needed = _owner(tx, session)
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
     able = [end for end in able if _takes_from(tx, end, queue)]
+    if able and deployments.is_pinned(function, session):
+        deployment = deployments.owner(tx, function, version, recorded, routes=bool(routes))
+        able = [end for end in able if deployments.served_by(tx.served.get(end.engine), deployment)]
     if exclusive:
         able = [end for end in able if end.engine == preferred]
     able = [end for end in able if end.slots is None or end.slots.free()]
@@ -186,11 +191,15 @@ def _serves(tx: Tx, end: MessageEnd, function: str, session: str | None, needed:
     return needed <= served.functions or ANY_CAPABILITY in served.functions
 
 
-def is_taken(tx: Tx, target: str, queue: str) -> bool:
-    """Whether an engine here has room for an execution of that group and function which comes from that queue."""
+def is_taken(tx: Tx, target: str, queue: str, deployment: str) -> bool:
+    """Whether an engine here, of that deployment, has room for an execution of that group and function which comes from
+    that queue."""
     group, _, function = target.partition(" ")
     return any(
-        end.group == group and _serves(tx, end, function, None, frozenset()) and _takes_from(tx, end, queue)
+        end.group == group
+        and deployments.served_by(tx.served.get(end.engine), deployment)
+        and _serves(tx, end, function, None, frozenset())
+        and _takes_from(tx, end, queue)
         for end in with_slots(tx.ends).values()
     )
 

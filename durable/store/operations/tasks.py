@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
-from durable.store.operations import children, queue_entries
+from durable.store.operations import children, deployments, queue_entries
 from durable.store.operations.cancellation import wished
 from durable.store.operations.promises import (
     Lease,
@@ -107,8 +107,10 @@ def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
     task = tx.row(
         "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
-        f" lapsed_ttl=NULL, due=NULL, resumes=0, progress=0 WHERE id=? RETURNING {TASK}",
-        (pid, ttl, lease_until(tx, ttl), task_id),
+        " lapsed_ttl=NULL, due=NULL, resumes=0, progress=0,"
+        " deployment=CASE WHEN session IS NULL AND function<>'' THEN coalesce(deployment, ?) END"
+        f" WHERE id=? RETURNING {TASK}",
+        (pid, ttl, lease_until(tx, ttl), deployments.of_engine(tx, pid) or None, task_id),
     )
     assert task is not None
     return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
@@ -122,6 +124,11 @@ def _require_head(tx: Tx, row: Row) -> None:
 def _require_place(tx: Tx, row: Row, pid: str) -> None:
     if row[12] is not None:
         queue_entries.require_place(tx, row[12], row[0], pid)
+
+
+def _require_deployment(tx: Tx, row: Row, pid: str) -> None:
+    if row[6] is None:
+        deployments.require(tx, row[0], row[13], row[2], pid)
 
 
 def get(tx: Tx, request: ById) -> Answer:
@@ -151,6 +158,7 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
     if row[1] == "pending":
         _require_head(tx, row)
         _require_place(tx, row, request.pid)
+        _require_deployment(tx, row, request.pid)
         return acquired(tx, action.id, request.pid, request.ttl)
     if row[1] != "fulfilled":
         raise Refused(409, f"task {action.id!r} is {row[1]}")
@@ -170,6 +178,7 @@ def acquire(tx: Tx, request: TaskAcquire) -> Answer:
         )
     _require_head(tx, row)
     _require_place(tx, row, request.pid)
+    _require_deployment(tx, row, request.pid)
     return acquired(tx, request.id, request.pid, request.ttl)
 
 
@@ -264,7 +273,7 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         _renew(tx, task)
         record, changed = create_promise(tx, action.data)
         if child is not None and changed and record["state"] == "pending":
-            record = children.begin(tx, record, child)
+            record = children.begin(tx, record, child, deployment=task[13] or "")
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
+from durable.store.operations.event_notes import Note
 from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases
@@ -20,7 +21,7 @@ from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.row_records import PROMISE, TASK, Row
 from durable.store.protocol.requests import Record
 
-TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue"
+TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue, deployment"
 """The columns of a task that its holder's writes depend on."""
 
 END_TASK = (
@@ -59,12 +60,13 @@ class MessageEnd:
 
 
 class EngineServes(NamedTuple):
-    """The functions that an engine says it serves when it joins, whether it serves sessions, and from which queues
-    alone it takes executions; None for all, and for what stands in none."""
+    """The functions that an engine says it serves when it joins, whether it serves sessions, from which queues alone it
+    takes executions (None for all, and for what stands in none), and its deployment ("" for none)."""
 
     functions: frozenset[str]
     sessions: bool
     queues: frozenset[str] | None = None
+    deployment: str = ""
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ class Effects:
     """Sessions whose permissions changed, or `*` for everybody's."""
     posts: bool = False
     """Messages for URLs wait to be sent."""
+    notes: list[Note] = field(default_factory=list)
+    """What observers are told of queues and schedules."""
 
     def queue_changed(self, queue: str) -> None:
         """More of a queue may be able to begin."""

@@ -62,6 +62,21 @@ def engines(run: Runs, alive: Callable[[str], bool], now_ms: int) -> Iterator[st
             yield f"{task} is held by {holder}, whose lease ended {late} s ago; `durable resume` frees it"
 
 
+def deployments(run: Runs, alive: Callable[[str], bool]) -> Iterator[str]:
+    """Deployments with executions that could go on, and no engine that is alive."""
+    living = {deployment for engine, deployment in run("SELECT engine, deployment FROM engines", ()) if alive(engine)}
+    for deployment, count in run(
+        "SELECT deployment, count(*) FROM tasks WHERE deployment IS NOT NULL AND deployment <> '' AND listed IN"
+        " ('pending', 'running', 'waiting', 'interrupted') GROUP BY deployment ORDER BY deployment",
+        (),
+    ):
+        if deployment not in living:
+            yield (
+                f"{count} executions belong to the deployment {deployment}, of which no engine is alive; start one, or"
+                f" `durable deployment move NAME --from {deployment}`"
+            )
+
+
 def values(run: Runs) -> Iterator[str]:
     """Recorded values that are not base64 of JSON; databases do not look inside."""
     rows = run(

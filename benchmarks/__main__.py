@@ -35,6 +35,7 @@ from benchmarks import (
     session_start,
     small_checkpoint,
     step_latency,
+    telemetry_step,
 )
 from benchmarks.peers import Peers, obtain
 from benchmarks.report import document, machine, show
@@ -44,6 +45,7 @@ BENCHMARKS = {
     module.BENCHMARK.name: module.BENCHMARK
     for module in (
         step_latency,
+        telemetry_step,
         executions,
         flat,
         recovery,

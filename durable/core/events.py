@@ -524,6 +524,8 @@ def level_of(event: Event) -> int:
 
 def log_event(event: Event) -> None:
     """The default observer: one line per event, on DEBUG for the normal course, a warning for what went wrong."""
+    if isinstance(event, Life) and not logger.isEnabledFor(logging.DEBUG):
+        return  # the most frequent case
     if isinstance(event, Logged):
         function_logger.log(event.level, "%s: %s", event.function, event.text, extra={"event": event})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from durable.core.errors import BadArguments
@@ -22,6 +23,12 @@ from durable.telemetry.spans import Spans
 
 CLOSE_S = 5.0
 """How long the end of a program waits for a collector that does not answer; what is left then is dropped."""
+
+BATCH_MAX = 64
+"""Events that are made spans and figures together. More at once would hold up the loop for milliseconds."""
+
+BATCH_S = 0.1
+"""After so many seconds they are, however few; at once where no attempt is under way."""
 
 logger = logging.getLogger("durable.telemetry")
 
@@ -47,12 +54,31 @@ class OpenTelemetry:
         if meters is None and (tracer_provider is None or self._made):
             meters = self._meter_provider()
         self._spans = Spans(spans)
+        self._events = 0
         self._instruments = None if meters is None else Instruments(meters)
 
     def __call__(self, event: Event) -> None:
         self._spans(event)
         if self._instruments is not None:
             self._instruments(event)
+        self._events += 1
+        if self._events >= BATCH_MAX or self._spans.idle:
+            self.flush()
+        elif self._events == 1:
+            self._flush_soon()
+
+    def flush(self) -> None:
+        """Hand what has ended to the providers, as happens BATCH_S after it at the latest."""
+        self._events = 0
+        self._spans.flush()
+        if self._instruments is not None:
+            self._instruments.flush()
+
+    def _flush_soon(self) -> None:
+        try:
+            asyncio.get_running_loop().call_later(BATCH_S, self.flush)
+        except RuntimeError:  # told in a thread
+            self.flush()
 
     def traceparent(self) -> str:
         """The W3C trace context in which this code runs, or ""."""
@@ -65,6 +91,7 @@ class OpenTelemetry:
 
     def close(self, timeout_s: float = CLOSE_S) -> None:
         """Send what is left, for at most so many seconds, and end the providers made here. Idempotent."""
+        self.flush()
         made, self._made = self._made, []
         ends = [threading.Thread(target=each.shutdown, name="durable-telemetry-close", daemon=True) for each in made]
         for end in ends:
@@ -85,6 +112,7 @@ class OpenTelemetry:
 
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         self._exporter = CountedExporter(OTLPSpanExporter())
+        provider.add_span_processor(_FlushFirst(self))
         provider.add_span_processor(BatchSpanProcessor(self._exporter))
         trace.set_tracer_provider(provider)
         self._made.append(provider)
@@ -98,6 +126,18 @@ class OpenTelemetry:
         metrics.set_meter_provider(provider)
         self._made.append(provider)
         return provider
+
+
+class _FlushFirst(SpanProcessor):
+    """Has `force_flush` of a provider send what has ended by then."""
+
+    def __init__(self, telemetry: OpenTelemetry) -> None:
+        self._telemetry = telemetry
+
+    @override
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        self._telemetry.flush()
+        return True
 
 
 class CountedExporter(SpanExporter):
@@ -140,8 +180,22 @@ def _known_meter_provider() -> MeterProvider | None:
     return found if isinstance(found, SdkMeterProvider) else None
 
 
+class _HashedResource(Resource):
+    """A resource whose hash is computed once: the exporter groups spans by it, and the SDK's writes JSON each time."""
+
+    def __init__(self, of: Resource) -> None:
+        super().__init__(of.attributes, of.schema_url)
+        self._hash = super().__hash__()
+
+    @override
+    def __hash__(self) -> int:
+        return self._hash
+
+
 def _resource() -> Resource:
     """The environment's, `durable` where that names no service."""
     found = Resource.create()
     name = str(found.attributes.get("service.name", ""))
-    return found.merge(Resource({"service.name": "durable"})) if name.startswith("unknown_service") else found
+    if name.startswith("unknown_service"):
+        found = found.merge(Resource({"service.name": "durable"}))
+    return _HashedResource(found)

@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextvars import ContextVar
 
 from opentelemetry import context as current
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
     Span,
     SpanContext,
-    SpanKind,
-    StatusCode,
     TraceFlags,
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.util.types import AttributeValue
 
 from durable.core import events
 from durable.core.events import Event
+from durable.telemetry.deferred_span import Attributes, Beginning, SpanMaker, finish
 from durable.telemetry.trace_ids import TraceParent, attempt_span_id, read_traceparent, trace_id_of
-
-SCOPE = "durable"
-"""The instrumentation scope of all our spans and metrics."""
 
 ATTEMPTS_MAX = 10_000
 """Attempts that are told of and have not ended: more than an engine runs at once, so that nothing grows for ever."""
-
-type Attributes = dict[str, AttributeValue]
-
-
-class ExecutionIds(IdGenerator):
-    """Ids as they were chosen for the next span, and of another generator where none were."""
-
-    def __init__(self, others: IdGenerator) -> None:
-        self._others = others
-        self.trace_id: ContextVar[int] = ContextVar("durable_trace_id", default=0)
-        self.span_id: ContextVar[int] = ContextVar("durable_span_id", default=0)
-
-    def generate_trace_id(self) -> int:
-        return self.trace_id.get() or self._others.generate_trace_id()
-
-    def generate_span_id(self) -> int:
-        return self.span_id.get() or self._others.generate_span_id()
 
 
 class _Attempt:
@@ -65,27 +40,25 @@ class Spans:
     """An observer that makes spans with a tracer provider of the SDK."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        others = provider.id_generator
-        self._ids = ExecutionIds(others)
-        provider.id_generator = self._ids  # type: ignore[assignment]  # any IdGenerator, as its constructor takes
-        try:
-            self._tracer = provider.get_tracer(SCOPE)
-        finally:
-            provider.id_generator = others  # only our own tracer makes ids from executions
+        self._maker = SpanMaker(provider)
         self._attempts: dict[str, _Attempt] = {}
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, events.StepBegun):  # the two that are told for every step come first
+            self._step_begun(event)
+        elif isinstance(event, events.StepRecorded):
+            self._step_ended(event.execution, event.step, failed=not event.ok)
+        else:
+            self._told(event)
+
+    def _told(self, event: Event) -> None:
         match event:
-            case events.StepBegun():
-                self._step_begun(event)
-            case events.StepRecorded(execution, step, _, ok):
-                self._step_ended(execution, step, failed=not ok)
             case events.StepRetried(execution, step, _, retry):
                 self._step_ended(execution, step, failed=True, more={"durable.retry": retry})
             case events.ExecutionStarted():
                 self._started(event)
             case events.ExecutionWaiting(execution, _, waits):
-                self._ended(execution, "waiting", more={"durable.waits_for": list(waits)})
+                self._ended(execution, "waiting", more={"durable.waits_for": tuple(waits)})
             case events.ExecutionSettled(execution, _, state):
                 self._ended(execution, "settled", failed=state != "resolved", more={"durable.state": state})
             case events.ExecutionHalted(execution):
@@ -105,6 +78,15 @@ class Spans:
         if not found.is_valid:
             return ""
         return str(TraceParent(found.trace_id, found.span_id, found.trace_flags.sampled))
+
+    def flush(self) -> None:
+        """Hand the spans that have ended to the processors of the provider."""
+        self._maker.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no attempt is under way."""
+        return not self._attempts
 
     # -- attempts and steps -------------------------------------------------------------------------------------
 
@@ -131,7 +113,8 @@ class Spans:
         elif caller is not None:
             links.append(Link(_span_context(caller), {"durable.link": "caller"}))
         span_id = attempt_span_id(event.execution, event.attempt)
-        span = self._begin(name, attributes, parent, trace_id, span_id=span_id, links=links)
+        beginning = Beginning(parent or Context(), None, time.time_ns(), trace_id, span_id)
+        span = self._maker.start(name, beginning, attributes, links)
         if len(self._attempts) >= ATTEMPTS_MAX:
             self._ended(next(iter(self._attempts)), "lost")
         self._attempts[event.execution] = _Attempt(span)
@@ -149,8 +132,8 @@ class Spans:
             "durable.attempt": event.attempt,
             "durable.replayed": False,
         }
-        parent = set_span_in_context(around)
-        span = self._tracer.start_span(f"step {event.name}", parent, attributes=attributes)
+        beginning = Beginning(current.get_current(), around, time.time_ns())
+        span = self._maker.start(f"step {event.name}", beginning, attributes)
         attempt.steps[event.step] = span
         current.attach(set_span_in_context(span))
 
@@ -158,15 +141,15 @@ class Spans:
         attempt = self._attempts.get(execution)
         span = attempt.steps.pop(step, None) if attempt is not None else None
         if span is not None:
-            _end(span, failed=failed, more=more)
+            finish(span, more or {}, failed=failed)
 
     def _ended(self, execution: str, how: str, *, failed: bool = False, more: Attributes | None = None) -> None:
         attempt = self._attempts.pop(execution, None)
         if attempt is None:
             return
         for span in reversed(attempt.steps.values()):  # a nested function that waits; a step whose engine is closed
-            _end(span, more={"durable.outcome": how})
-        _end(attempt.span, failed=failed, more={"durable.outcome": how} | (more or {}))
+            finish(span, {"durable.outcome": how}, failed=False)
+        finish(attempt.span, {"durable.outcome": how, **(more or {})}, failed=failed)
 
     # -- what is told when it is over ---------------------------------------------------------------------------
 
@@ -218,29 +201,8 @@ class Spans:
             attributes = {"durable.execution.id": execution, **attributes}
         elif parent is None and get_current_span().get_span_context().is_valid:
             parent = current.get_current()
-        trace_id = trace_id_of(execution) if execution else 0
-        _end(self._begin(name, attributes, parent, trace_id, began_ns=began_ns), failed=failed)
-
-    def _begin(
-        self,
-        name: str,
-        attributes: Attributes,
-        parent: Context | None,
-        trace_id: int,
-        *,
-        span_id: int = 0,
-        links: Sequence[Link] = (),
-        began_ns: int | None = None,
-    ) -> Span:
-        """A span of this trace and with this id, where they are not 0; without a parent it is a first one."""
-        trace, span = self._ids.trace_id.set(trace_id), self._ids.span_id.set(span_id)
-        try:
-            around = Context() if parent is None else parent
-            kind = SpanKind.INTERNAL
-            return self._tracer.start_span(name, around, kind, attributes, links, began_ns)
-        finally:
-            self._ids.trace_id.reset(trace)
-            self._ids.span_id.reset(span)
+        beginning = Beginning(parent or Context(), None, began_ns, trace_id_of(execution) if execution else 0)
+        finish(self._maker.start(name, beginning, attributes), {}, failed=failed)
 
 
 def _execute_tool(event: events.ExecutionStarted) -> Attributes:
@@ -264,11 +226,3 @@ def _span_context(found: TraceParent) -> SpanContext:
 
 def _remote(found: TraceParent) -> Context:
     return set_span_in_context(NonRecordingSpan(_span_context(found)), Context())
-
-
-def _end(span: Span, *, failed: bool = False, more: Attributes | None = None) -> None:
-    if more:
-        span.set_attributes(more)
-    if failed:
-        span.set_status(StatusCode.ERROR)  # without the error's text, which is the code's
-    span.end()

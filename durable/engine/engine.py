@@ -24,6 +24,7 @@ from durable.core.answer_types import Given
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
+from durable.core.execution_age import EVERY_FUNCTION, ExecutionAge, retention_rules
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
 from durable.core.value_codec import ValueCodec
@@ -74,6 +75,7 @@ from durable.store.port import StoreFace, open_store
 from durable.store.rows import State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
+from durable.store.upkeep.expiry import keep_expired
 
 if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
     from capabilities.permissions.manifest import Level
@@ -116,6 +118,7 @@ class Engine:
         concurrency: int = TASKS_MAX,
         queues: Iterable[Queue | str] | None = None,
         deployment: str | None = None,
+        retention: ExecutionAge | None = None,
         codec: ValueCodec | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
@@ -124,6 +127,7 @@ class Engine:
         self._concurrency = concurrency
         self._taken = None if queues is None else sorted({name_of(queue) for queue in queues})
         self.deployment = deployment_name(deployment)
+        self._retention = None if retention is None else retention_rules(retention, "durable.open")
         self._observer = observer = Observers.of(observer)
         self._attempts = AttemptEvents(observer)
         self.engine_id = uuid.uuid4().hex
@@ -148,6 +152,7 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._expiring: asyncio.Task[None] | None = None
         self._posting: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
@@ -264,6 +269,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._expiring = asyncio.create_task(keep_expired(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
             store.local.tell_renewals(self._pool.alive_until)
         await store.request(
@@ -275,6 +281,7 @@ class Engine:
                 "functions": [FUNCTION_ID, *KNOWN, *self._capabilities.served()],
                 "serves_sessions": self._taken is None,
                 "deployment": self.deployment,
+                "retention": self._rules(set(KNOWN.values())),
                 **({} if self._taken is None else {"queues": self._taken}),
             },
         )
@@ -286,7 +293,13 @@ class Engine:
 
     def _learn(self, function: Function[..., Any]) -> None:
         self._register(function)
-        self.store.post("engine.serve", {"engine": self.engine_id, "functions": function.ids})
+        served = {"engine": self.engine_id, "functions": function.ids}
+        self.store.post("engine.serve", {**served, "retention": self._rules([function])})
+
+    def _rules(self, functions: Iterable[Function[..., Any]]) -> dict[str, dict[str, int | None]]:
+        """How long executions of these functions are kept, and of those that say nothing."""
+        found = {each: known.retention for known in functions if known.retention is not None for each in known.ids}
+        return found if self._retention is None else {**found, EVERY_FUNCTION: self._retention}
 
     async def drain(self, timeout: float | timedelta | None = None) -> bool:
         """Take nothing new, and return when all that runs here has ended or waits; False when `timeout` (seconds or
@@ -320,7 +333,7 @@ class Engine:
         for undo in reversed(self._undo):
             undo()
         await self._hooks.close()
-        for task in (self._sweeping, self._posting, self._guard):
+        for task in (self._sweeping, self._expiring, self._posting, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -1042,6 +1055,7 @@ class EngineOptions(TypedDict, total=False):
     concurrency: int
     queues: Iterable[Queue | str] | None
     deployment: str | None
+    retention: ExecutionAge | None
     codec: ValueCodec | None
     observer: Observer | Iterable[Observer]
 
@@ -1060,9 +1074,11 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
     how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
     executions; then it takes none that stands in no queue, and no sessions. deployment: what this code is called: new
-    work goes to the newest, what has begun stays with its own (docs/versions.md; DURABLE_DEPLOYMENT when None). codec:
-    how values are written, a `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called
-    with each of the engine's events, or several of them (docs/telemetry.md); the log when not given.
+    work goes to the newest, what has begun stays with its own (docs/versions.md; DURABLE_DEPLOYMENT when None).
+    retention: how long executions are kept once they have ended, of functions that do not say it themselves
+    (docs/retention.md); None leaves it as it is. codec: how values are written, a `durable.ValueCodec`: encrypted,
+    compressed (DURABLE_KEYS when None). observer: called with each of the engine's events, or several of them
+    (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
+from durable.core.execution_age import ExecutionAge, retention_rules
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.pass_data import Companion
 from durable.functions.redefinition import Definition
@@ -172,6 +173,7 @@ class Function[**P, T_co]:
         retry: Retry = NEVER,
         aliases: Iterable[str] = (),
         instance: str = "",
+        retention: ExecutionAge | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise BadArguments(
@@ -194,6 +196,8 @@ class Function[**P, T_co]:
         self.name = name or own.replace(".<locals>.", ".")
         self.version = version
         self.retry = retry
+        self.retention = None if retention is None else retention_rules(retention, fn.__name__)
+        """How long executions are kept once they have ended: ms by state, None in it for ever."""
         self.where = where(module)
         self.source = file_of(module) or source(module)
         self.definition = Definition.here(__name__)
@@ -474,7 +478,12 @@ def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
 def function[**P, T_co](fn: Callable[Concatenate[Any, P], Awaitable[T_co]], /) -> Function[P, T_co]: ...
 @overload
 def function(
-    *, name: str | None = None, version: int = 1, retry: Retry = NEVER, aliases: Iterable[str] = ()
+    *,
+    name: str | None = None,
+    version: int = 1,
+    retry: Retry = NEVER,
+    aliases: Iterable[str] = (),
+    retention: ExecutionAge | None = None,
 ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]: ...
 def function[**P, T_co](
     fn: Callable[Concatenate[Any, P], Awaitable[T_co]] | None = None,
@@ -484,6 +493,7 @@ def function[**P, T_co](
     version: int = 1,
     retry: Retry = NEVER,
     aliases: Iterable[str] = (),
+    retention: ExecutionAge | None = None,
 ) -> Function[P, T_co] | Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]:
     """Make `async def f(ctx, ...)` durable: its finished steps are never run again.
 
@@ -492,10 +502,11 @@ def function[**P, T_co](
     retry: for an execution whose function raises before it made a step; of a nested function it is not looked at.
     In a class, with `self` before `ctx`, it is a function of each object that `durable.register` was given.
     aliases: what it was known by before it was renamed or moved, each as `module::name`, `file.py::name` or a given
-    name; executions recorded so are run by it. Raises
-    Conflict where another function is known by one of these.
+    name; executions recorded so are run by it. retention: how long executions are kept once they have ended: seconds or
+    timedelta, or these by state ("completed", "failed", "lost", "cancelled", "timed_out"; None in it for ever). Raises
+    Conflict where another function is known by one of the aliases.
     """
-    options = {"name": name, "version": version, "retry": retry, "aliases": aliases}
+    options = {"name": name, "version": version, "retry": retry, "aliases": aliases, "retention": retention}
 
     def decorate(fn: Callable[Concatenate[Any, P], Awaitable[T_co]]) -> Function[P, T_co]:
         if inspect.iscoroutinefunction(fn) and _is_method(fn):

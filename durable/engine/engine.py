@@ -346,7 +346,7 @@ class Engine:
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
         if self._actors is not None:
-            await self._actors.local.close()
+            await self._actors.close()
         if self._sandbox is not None:
             await self._sandbox.close()
         self._changes.tell()

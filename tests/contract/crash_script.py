@@ -421,6 +421,7 @@ def _permissions() -> list[Step]:
         Request("kv.write", {"namespace": "shared", "quota": 5, "put": {"e": "1", "f": "1" * 20}}, 413),
         Request("kv.list", {"namespace": "session/desk"}),
         Request("kv.usage", {"namespace": "session/desk"}),
+        Request("kv.delete", {"namespace": "shared", "key": "b", "value": "3"}),
         Request("kv.delete", {"namespace": "shared", "key": "b"}),
     ]
 

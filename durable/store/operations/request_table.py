@@ -177,7 +177,7 @@ KINDS: dict[str, Kind] = {
     "kv.get": _ours(requests.KvAt, kv.get, _yes),
     "kv.set": _ours(requests.KvSet, kv.put),
     "kv.write": _ours(requests.KvWrite, kv.write),
-    "kv.delete": _ours(requests.KvAt, kv.delete),
+    "kv.delete": _ours(requests.KvDelete, kv.delete),
     "kv.list": _ours(requests.KvList, kv.listing, _yes),
     "kv.usage": _ours(requests.KvNamespace, kv.usage, _yes),
 }

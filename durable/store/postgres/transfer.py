@@ -20,7 +20,7 @@ from durable.store.postgres.liveness import NOW
 from durable.store.postgres.transaction import lock_number
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS
-from durable.store.upkeep.copied_tables import BLOBS, TABLES
+from durable.store.upkeep.copied_tables import BLOBS, TABLES, WANTED
 
 _PAGE = 1_000
 _COLUMNS = (
@@ -43,7 +43,7 @@ class _Schema:
         return [row[0] for row in self._ask(_COLUMNS, self._address.schema, table)]
 
     def rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-        yield from self._each(f"SELECT {','.join(columns)} FROM {table}")
+        yield from self._each(f"SELECT {','.join(columns)} FROM {table} {WANTED.get(table, '')}")
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         used = "SELECT digest FROM blobs b WHERE EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest)"

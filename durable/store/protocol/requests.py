@@ -682,6 +682,14 @@ class KvAt(Ours, frozen=True, kw_only=True):
     key: Id
 
 
+class KvDelete(Ours, frozen=True, kw_only=True):
+    """`value`: remove the key only where it has this one."""
+
+    namespace: Id
+    key: Id
+    value: str | None = None
+
+
 class KvSet(Ours, frozen=True, kw_only=True):
     """`value` is JSON; `quota` in bytes of the whole namespace."""
 

@@ -257,9 +257,6 @@ SEARCH_ROWS = 1_000
 SEARCH_ROWS_READ = 10_000
 """The same at a time on the reading connection: some 20 ms in which nobody else reads."""
 
-AGE_S_MAX = 1000 * 366 * 86_400.0
-"""A thousand years: times in milliseconds stay far from what databases hold."""
-
 EXPIRY_LOOK_S = 600
 """How often engines forget executions whose time is over: retention is counted in hours and days."""
 

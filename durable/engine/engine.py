@@ -22,9 +22,9 @@ from capabilities.capability import Capabilities, Capability
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
+from durable.core.durations import EVERY_FUNCTION, ExecutionAge, retention_rules, seconds
 from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
-from durable.core.execution_age import EVERY_FUNCTION, ExecutionAge, retention_rules
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
 from durable.core.value_codec import ValueCodec
@@ -33,17 +33,17 @@ from durable.engine.capability_host import CapabilityHost
 from durable.engine.deployment_operations import Deployments, deployment_name
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
-from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.engine.queue_operations import Queues
 from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
 from durable.executions.exported_record import import_
-from durable.executions.forking import fork
+from durable.executions.forking import Forked, fork, fork_each
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.states import OPEN
 from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
-from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable, seconds
+from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable
 from durable.functions.dispatcher import Passes
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.replay.replay_check import ReplayCheck, check_replay, not_checked
@@ -55,6 +55,7 @@ from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.queues.queue import Queue
+from durable.queues.queue_place import Debounce, Place, name_of
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
@@ -72,7 +73,7 @@ from durable.sessions.services import House
 from durable.sessions.session import Session
 from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
-from durable.store.rows import State
+from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
 from durable.store.upkeep.expiry import keep_expired
@@ -714,6 +715,16 @@ class Engine:
         ended; BadArguments.
         """
         return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
+
+    async def fork_executions(
+        self, executions: Iterable[ExecutionRow], *, step: int, dry_run: bool = False
+    ) -> list[Forked]:
+        """Fork many executions before their operation number `step`, as `executions` finds them, each for itself.
+
+        dry_run: only say what each fork would have. Where one cannot be forked its `problem` says why; code in sessions
+        is left out.
+        """
+        return await fork_each(self.store, executions, step, dry_run=dry_run)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.

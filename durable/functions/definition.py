@@ -17,8 +17,8 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
+from durable.core.durations import SECONDS_MAX, ExecutionAge, retention_rules
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
-from durable.core.execution_age import ExecutionAge, retention_rules
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.pass_data import Companion
 from durable.functions.redefinition import Definition
@@ -138,9 +138,6 @@ class Retry:
         except OverflowError:
             return self.max_delay
 
-
-SECONDS_MAX = 1000 * 366 * 86_400.0
-"""A thousand years: longer ones are a mistake in the unit, and do not fit into a timedelta at some point."""
 
 FACTOR_MAX = 1e6
 
@@ -516,17 +513,3 @@ def function[**P, T_co](
         return Function(fn, **cast(Any, options))
 
     return decorate if fn is None else decorate(fn)
-
-
-def seconds(value: float | timedelta | None) -> float | None:
-    """A duration given as seconds or timedelta, in seconds; BadArguments when it is none, negative or without end."""
-    if value is None:
-        return None
-    found = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise BadArguments(f"a duration is seconds or a timedelta, not {value!r}")
-    if found < 0:
-        raise BadArguments(f"a duration cannot be negative: {value!r}")
-    if not found <= SECONDS_MAX:
-        raise BadArguments(f"a duration is at most a thousand years, not {value!r}; without a limit it is None")
-    return float(found)

@@ -136,6 +136,7 @@ KINDS: dict[str, Kind] = {
     "queue.declare": _ours(requests.QueueDeclare, queues.declare),
     "queue.set": _ours(requests.QueueSet, queues.change),
     "queue.turn": _ours(requests.QueueTurn, queues.turn),
+    "queue.delete": _ours(requests.QueueDelete, queues.delete),
     "queue.enqueue": _ours(requests.QueueEnqueue, queues.enqueue),
     "queue.get": _ours(requests.QueueGet, queues.get, _yes),
     "execution.source": _ours(requests.ExecutionSource, executions.note_source),

@@ -524,6 +524,10 @@ class QueueTurn(Ours, frozen=True, kw_only=True):
     event: Literal["pause", "resume", "drain"]
 
 
+class QueueDelete(Ours, frozen=True, kw_only=True):
+    queue: QueueName
+
+
 class QueueEnqueue(Ours, frozen=True, kw_only=True):
     """An execution, to begin when the queue lets it. `delay_ms`: not before that. `dedupe`: while another one of the
     queue has it, that is the answer; with `debounce_ms` that one gets these arguments, and begins so much later, but

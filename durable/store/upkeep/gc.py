@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from durable.core.execution_age import STATES
+from durable.core.durations import STATES
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
 from durable.store.operations import execution_tags, kv, retentions, signals, streams

@@ -1,4 +1,4 @@
-"""How long executions are kept once they have ended: what `retention=` takes, and what is recorded of it."""
+"""Durations as users give them: seconds or a timedelta, and how long executions are kept once they have ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 from durable.core.errors import BadArguments
-from durable.core.limits import AGE_S_MAX
+
+SECONDS_MAX = 1000 * 366 * 86_400.0
+"""A thousand years: longer ones are a mistake in the unit, and do not fit into a timedelta at some point."""
 
 type EndedState = Literal["completed", "failed", "lost", "cancelled", "timed_out"]
 type ExecutionAge = float | timedelta | Mapping[EndedState, float | timedelta | None]
@@ -30,6 +32,20 @@ def retention_rules(given: ExecutionAge, where: str) -> dict[str, int | None]:
 
 def _milliseconds(age: object, where: str) -> int:
     found = age.total_seconds() if isinstance(age, timedelta) else age
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= AGE_S_MAX:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= SECONDS_MAX:
         raise BadArguments(f"{where}: retention is seconds or a timedelta, or these by state, not {age!r}")
     return int(found * 1000)
+
+
+def seconds(value: float | timedelta | None) -> float | None:
+    """A duration given as seconds or timedelta, in seconds; BadArguments when it is none, negative or without end."""
+    if value is None:
+        return None
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise BadArguments(f"a duration is seconds or a timedelta, not {value!r}")
+    if found < 0:
+        raise BadArguments(f"a duration cannot be negative: {value!r}")
+    if not found <= SECONDS_MAX:
+        raise BadArguments(f"a duration is at most a thousand years, not {value!r}; without a limit it is None")
+    return float(found)

@@ -13,10 +13,10 @@ from durable.actors.actor_class import class_of
 from durable.actors.component_messages import ComponentMessage, take_message
 from durable.actors.names import kind_and_key, shown
 from durable.actors.supervise import unsupervised
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments
 from durable.functions import sandbox_step
 from durable.functions.context import Context
-from durable.functions.definition import seconds
 from durable.functions.replay.record import OperationKey
 from durable.records.values import digest, to_json
 

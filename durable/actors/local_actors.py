@@ -45,8 +45,8 @@ from durable.actors.health_watch import ActorHealth, HealthUnasked, HealthWatch,
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments
-from durable.functions.definition import seconds
 from durable.records.values import encode
 
 log = logging.getLogger("durable.actors")

@@ -12,7 +12,7 @@ from resonate.types import PromiseRecord
 from capabilities.actors.errors import ActorCycle
 from durable.actors.actor_class import ActorClass, ActorMethod
 from durable.actors.names import shown
-from durable.functions.definition import seconds
+from durable.core.durations import seconds
 from durable.functions.replay.record import OperationKey
 from durable.records.values import digest, from_json
 

@@ -47,7 +47,7 @@ COMMANDS = {
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
     "actor": "Actors: list, show, send, ask, state, stop, restart, delete, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
-    "queue": "Queues: list, show, set, pause, resume, drain.",
+    "queue": "Queues: list, show, set, pause, resume, drain, delete.",
     "deployment": "Deployments: list, use, move, delete.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",

@@ -456,6 +456,13 @@ class BlobsSwept(Life, frozen=True):
     bytes: int
 
 
+class ExecutionsExpired(Life, frozen=True):
+    """Executions that ended longer ago than they are kept were forgotten."""
+
+    executions: int
+    promises: int
+
+
 class MemoryGivenBack(Life, frozen=True):
     """A store came to rest after so many requests: its copy of the file in memory and free heap were given back."""
 

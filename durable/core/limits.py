@@ -260,6 +260,9 @@ SEARCH_ROWS = 1_000
 SEARCH_ROWS_READ = 10_000
 """The same at a time on the reading connection: some 20 ms in which nobody else reads."""
 
+EXPIRY_LOOK_S = 600
+"""How often engines forget executions whose time is over: retention is counted in hours and days."""
+
 BLOB_GRACE_S = 3_600
 """A blob that nothing refers to stays so long after it was put: its checkpoint may be on its way.
 Engines sweep as often."""

@@ -23,6 +23,7 @@ from capabilities.capability import Capabilities, Capability
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
+from durable.core.durations import EVERY_FUNCTION, ExecutionAge, retention_rules, seconds
 from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreFull, StoreRefused
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
@@ -33,19 +34,19 @@ from durable.engine.capability_host import CapabilityHost
 from durable.engine.deployment_operations import Deployments, deployment_name
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
-from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.engine.queue_operations import Queues
 from durable.engine.queue_watch import keep_measured
 from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
 from durable.executions.bulk_work import tag_execution
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
 from durable.executions.exported_record import import_
-from durable.executions.forking import fork
+from durable.executions.forking import Forked, fork, fork_each
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.states import OPEN
 from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
-from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable, seconds
+from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable
 from durable.functions.dispatcher import Passes
 from durable.functions.replay.recorded_promises import read_record
 from durable.functions.replay.replay_check import ReplayCheck, check_replay, not_checked
@@ -57,6 +58,7 @@ from durable.prompts.inbox import Inbox, OpenPrompt
 from durable.prompts.url_listeners import keep_posting
 from durable.prompts.webhooks import Hooks, Webhook
 from durable.queues.queue import Queue
+from durable.queues.queue_place import Debounce, Place, name_of
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints import export
 from durable.sessions.checkpoints.history import CheckpointHistory
@@ -74,9 +76,10 @@ from durable.sessions.services import House
 from durable.sessions.session import Session
 from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
-from durable.store.rows import State
+from durable.store.rows import ExecutionRow, State
 from durable.store.target import is_url, parsed
 from durable.store.upkeep.blob_sweeper import keep_swept
+from durable.store.upkeep.expiry import keep_expired
 
 if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
     from capabilities.permissions.manifest import Level
@@ -119,6 +122,7 @@ class Engine:
         concurrency: int = TASKS_MAX,
         queues: Iterable[Queue | str] | None = None,
         deployment: str | None = None,
+        retention: ExecutionAge | None = None,
         codec: ValueCodec | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
@@ -127,6 +131,7 @@ class Engine:
         self._concurrency = concurrency
         self._taken = None if queues is None else sorted({name_of(queue) for queue in queues})
         self.deployment = deployment_name(deployment)
+        self._retention = None if retention is None else retention_rules(retention, "durable.open")
         self._observer = observer = Observers.of(observer)
         self._attempts = AttemptEvents(observer)
         self.engine_id = uuid.uuid4().hex
@@ -151,6 +156,7 @@ class Engine:
         self._resonate: Any = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
+        self._expiring: asyncio.Task[None] | None = None
         self._posting: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._opening = False
@@ -268,6 +274,7 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
+            self._expiring = asyncio.create_task(keep_expired(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
             self._measuring = asyncio.create_task(keep_measured(store.local.reads, self._observer))
             store.local.tell_renewals(self._pool.alive_until)
@@ -280,6 +287,7 @@ class Engine:
                 "functions": [FUNCTION_ID, *KNOWN, *self._capabilities.served()],
                 "serves_sessions": self._taken is None,
                 "deployment": self.deployment,
+                "retention": self._rules(set(KNOWN.values())),
                 **({} if self._taken is None else {"queues": self._taken}),
             },
         )
@@ -291,7 +299,13 @@ class Engine:
 
     def _learn(self, function: Function[..., Any]) -> None:
         self._register(function)
-        self.store.post("engine.serve", {"engine": self.engine_id, "functions": function.ids})
+        served = {"engine": self.engine_id, "functions": function.ids}
+        self.store.post("engine.serve", {**served, "retention": self._rules([function])})
+
+    def _rules(self, functions: Iterable[Function[..., Any]]) -> dict[str, dict[str, int | None]]:
+        """How long executions of these functions are kept, and of those that say nothing."""
+        found = {each: known.retention for known in functions if known.retention is not None for each in known.ids}
+        return found if self._retention is None else {**found, EVERY_FUNCTION: self._retention}
 
     async def drain(self, timeout: float | timedelta | None = None) -> bool:
         """Take nothing new, and return when all that runs here has ended or waits; False when `timeout` (seconds or
@@ -331,7 +345,7 @@ class Engine:
     async def _leave(self, store: StoreFace) -> None:
         """Give back what it runs, and end its processes."""
         await self._hooks.close()
-        for task in (self._sweeping, self._posting, self._measuring, self._guard):
+        for task in (self._sweeping, self._expiring, self._posting, self._measuring, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -706,6 +720,16 @@ class Engine:
         """
         return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
 
+    async def fork_executions(
+        self, executions: Iterable[ExecutionRow], *, step: int, dry_run: bool = False
+    ) -> list[Forked]:
+        """Fork many executions before their operation number `step`, as `executions` finds them, each for itself.
+
+        dry_run: only say what each fork would have. Where one cannot be forked its `problem` says why; code in sessions
+        is left out.
+        """
+        return await fork_each(self.store, executions, step, dry_run=dry_run)
+
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.
 
@@ -1046,6 +1070,7 @@ class EngineOptions(TypedDict, total=False):
     concurrency: int
     queues: Iterable[Queue | str] | None
     deployment: str | None
+    retention: ExecutionAge | None
     codec: ValueCodec | None
     observer: Observer | Iterable[Observer]
 
@@ -1064,9 +1089,11 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
     how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
     executions; then it takes none that stands in no queue, and no sessions. deployment: what this code is called: new
-    work goes to the newest, what has begun stays with its own (docs/versions.md; DURABLE_DEPLOYMENT when None). codec:
-    how values are written, a `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called
-    with each of the engine's events, or several of them (docs/telemetry.md); the log when not given.
+    work goes to the newest, what has begun stays with its own (docs/versions.md; DURABLE_DEPLOYMENT when None).
+    retention: how long executions are kept once they have ended, of functions that do not say it themselves
+    (docs/retention.md); None leaves it as it is. codec: how values are written, a `durable.ValueCodec`: encrypted,
+    compressed (DURABLE_KEYS when None). observer: called with each of the engine's events, or several of them
+    (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)
 

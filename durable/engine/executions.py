@@ -14,9 +14,9 @@ from durable.core.errors import INTERRUPTED, BadArguments, Conflict, DurableErro
 from durable.core.events import AttemptFailed, ExecutionCreated, ExecutionResumed, LeaseLost
 from durable.core.limits import LEASE_MS
 from durable.core.observers import Observers
-from durable.engine.queue_operations import Place, enqueue_request, queue_error
 from durable.functions.definition import Function
 from durable.functions.resonate import sdk
+from durable.queues.queue_place import Place, enqueue_request, queue_error
 from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
@@ -26,12 +26,16 @@ RETRIED = frozenset({"failed", "lost", "cancelled", "timed_out"})
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """A new execution `id`, from `source`: how many recorded operations it has, and which of them are begun again."""
+    """A new execution `id`, from `source`: how many recorded operations it has, and which of them are begun again.
+
+    problem: why there is none, of many; then `id` is empty.
+    """
 
     id: str
     source: str
     kept: int
     begun_again: list[str]
+    problem: str = ""
 
 
 async def fork(
@@ -78,6 +82,27 @@ async def fork(
             raise (Conflict if refused.status == 409 else BadArguments)(refused.message) from None
         return Forked(name, source, len(chosen.kept), chosen.begun_again)
     raise Conflict(f"{source} has been retried or forked {len(names)} times; name the next one yourself")
+
+
+async def fork_each(
+    store: StoreFace,
+    rows: Iterable[ExecutionRow],
+    step: int | None,
+    *,
+    changed: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> list[Forked]:
+    """The same of many, each for itself: where it cannot be, `problem` says why. Cells are left out, and where step is
+    None what did not fail."""
+    made: list[Forked] = []
+    for row in rows:
+        if row.session is not None or "~" in row.id or (step is None and row.state not in RETRIED):
+            continue
+        try:
+            made.append(await fork(store, row.id, step, changed=changed, dry_run=dry_run))
+        except (Conflict, BadArguments, NotFound) as error:
+            made.append(Forked("", row.id, 0, [], str(error)))
+    return made
 
 
 def _with_arguments(root: dict[str, Any], row: ExecutionRow, changed: Mapping[str, Any]) -> dict[str, Any]:

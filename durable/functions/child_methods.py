@@ -6,6 +6,7 @@ import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable
+from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -14,16 +15,22 @@ from resonate.types import PromiseCreateReq, PromiseRecord
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import SOURCE
-from durable.core.errors import BadArguments, StoreRefused
+from durable.core.errors import BadArguments, Conflict, StoreRefused
 from durable.core.limits import CANCEL_GRACE_S
 from durable.functions.definition import NEVER, Function, require_durable
+from durable.functions.failures import rejection
 from durable.functions.operation import Operation
 from durable.functions.replay.function_pass import FunctionPass, Perform, UnderWay
 from durable.functions.replay.record import OperationKey
 from durable.functions.step_run import Leaf
-from durable.records.values import digest, from_json
+from durable.queues.queue import Queue
+from durable.queues.queue_place import Debounce, Place, enqueue_request, name_of, queue_error, wire_limits
+from durable.records.values import digest, from_json, pack
 
 type ParentClose = Literal["cancel", "detach"]
+
+_CALL = ("durable:function", "durable:arguments")
+"""Tags that say what an execution is a call of."""
 
 MAPPED_MAX = 1_000
 """Items of `ctx.map` that are under way at a time where nothing else is said: enough for any engine, and bounded."""
@@ -103,6 +110,65 @@ class Starting(ABC):
         child = given or self._child_of(operation.promise_id)
         operation.promise_id = ids.PREFIX + child  # which its errors name
         return ChildExecution(child, operation, self._cancel)
+
+    def enqueue(
+        self,
+        queue: Queue | str,
+        fn: Function[..., Any],
+        /,
+        *args: Any,
+        id: str | None = None,
+        key: str = "",
+        priority: int = 0,
+        delay: float | timedelta | None = None,
+        dedupe: str | None = None,
+        debounce: Debounce | None = None,
+        **kwargs: Any,
+    ) -> Operation[str]:
+        """Put an execution of its own into a queue, once: its id, which is another one's where `dedupe` says so.
+
+        It is no child: it goes on when this function ends, and nobody waits for it; `start` begins one that is awaited.
+        queue, key, priority, delay, dedupe, debounce: as for `engine.enqueue`. id: its name; `<this execution>@@<k>`
+        when None. `ctx.options(timeout=…)` is its deadline. BadArguments; when it is awaited NotFound where there is no
+        queue of that name, Conflict where that is drained or the id is another call's.
+        """
+        require_durable(fn)
+        run, limit = self._pass.run, self._timeout
+        run.require("queues")
+        place, name = Place(key, priority, delay, dedupe, debounce), name_of(queue)
+        packed, named, arguments = fn.pack(args, kwargs)
+        given = None if id is None else ids.check_given_id(id)
+        data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
+        tags = {"durable:function": fn.id, SOURCE: fn.source, "durable:arguments": arguments, **place.tags(name)}
+
+        async def body(promise_id: str) -> str:
+            root = ids.PREFIX + (given or self._child_of(promise_id))
+            until = TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000)
+            own = {
+                "resonate:scope": "global",
+                "resonate:target": run.target,
+                "resonate:origin": ids.ORIGIN,
+                "resonate:branch": root,
+                "resonate:parent": root,
+                "durable:nonce": os.urandom(16).hex(),
+            }
+            promise = {"id": root, "timeoutAt": until, "param": {"data": pack(data)}, "tags": {**own, **tags}}
+            try:
+                if isinstance(queue, Queue):
+                    await run.ask("queue.declare", {"queue": name, "limits": wire_limits(queue.limits)})
+                found = (await run.ask("queue.enqueue", enqueue_request(name, place, promise)))["promise"]
+            except StoreRefused as refused:
+                raise rejection(queue_error(refused, name), promise_id.removeprefix(ids.PREFIX)) from None
+            if found["id"] == root and any(found["tags"].get(each) != tags[each] for each in _CALL):
+                text = f"execution {root.removeprefix(ids.PREFIX)!r} exists with another function or arguments"
+                raise rejection(Conflict(text), promise_id.removeprefix(ids.PREFIX))
+            return str(found["id"]).removeprefix(ids.PREFIX)
+
+        operation = Operation(self._pass, str)
+        asked = {name: value for name, value in place.request().items() if value}
+        made = OperationKey("enqueue", self._name or fn.name, digest(name, fn.key, packed, named, given, asked))
+        self._enter(operation, made, Leaf(self._pass, body, NEVER, stoppable=True).perform, operation.deliver, {})
+        return operation
 
     def _child_of(self, link: str) -> str:
         """The execution id of a child that was given none: outside of what its parent's replay reads."""

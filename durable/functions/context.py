@@ -20,12 +20,13 @@ from capabilities.sandbox.wasm.wit_values import plain
 from durable.core import ids
 from durable.core.agent_tool import tool_tags
 from durable.core.clock import TIME_MAX_MS
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments, ExecutionError, StoreRefused
 from durable.core.events import ArgumentsChanged
 from durable.core.limits import PATCH_NAME_CHARS_MAX
 from durable.functions import sandbox_step
 from durable.functions.child_methods import Starting
-from durable.functions.definition import NEVER, Function, Retry, seconds
+from durable.functions.definition import NEVER, Function, Retry
 from durable.functions.failures import add_note, rejection
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_methods import Asking, until_valid

@@ -17,6 +17,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
+from durable.core.durations import SECONDS_MAX, ExecutionAge, retention_rules
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.pass_data import Companion
@@ -138,9 +139,6 @@ class Retry:
             return self.max_delay
 
 
-SECONDS_MAX = 1000 * 366 * 86_400.0
-"""A thousand years: longer ones are a mistake in the unit, and do not fit into a timedelta at some point."""
-
 FACTOR_MAX = 1e6
 
 RETRIES_AFTER_MAX = 3
@@ -172,6 +170,7 @@ class Function[**P, T_co]:
         retry: Retry = NEVER,
         aliases: Iterable[str] = (),
         instance: str = "",
+        retention: ExecutionAge | None = None,
     ) -> None:
         if not inspect.iscoroutinefunction(fn):
             raise BadArguments(
@@ -194,6 +193,8 @@ class Function[**P, T_co]:
         self.name = name or own.replace(".<locals>.", ".")
         self.version = version
         self.retry = retry
+        self.retention = None if retention is None else retention_rules(retention, fn.__name__)
+        """How long executions are kept once they have ended: ms by state, None in it for ever."""
         self.where = where(module)
         self.source = file_of(module) or source(module)
         self.definition = Definition.here(__name__)
@@ -474,7 +475,12 @@ def on_new(learn: Callable[[Function[..., Any]], None]) -> Callable[[], None]:
 def function[**P, T_co](fn: Callable[Concatenate[Any, P], Awaitable[T_co]], /) -> Function[P, T_co]: ...
 @overload
 def function(
-    *, name: str | None = None, version: int = 1, retry: Retry = NEVER, aliases: Iterable[str] = ()
+    *,
+    name: str | None = None,
+    version: int = 1,
+    retry: Retry = NEVER,
+    aliases: Iterable[str] = (),
+    retention: ExecutionAge | None = None,
 ) -> Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]: ...
 def function[**P, T_co](
     fn: Callable[Concatenate[Any, P], Awaitable[T_co]] | None = None,
@@ -484,6 +490,7 @@ def function[**P, T_co](
     version: int = 1,
     retry: Retry = NEVER,
     aliases: Iterable[str] = (),
+    retention: ExecutionAge | None = None,
 ) -> Function[P, T_co] | Callable[[Callable[Concatenate[Any, P], Awaitable[T_co]]], Function[P, T_co]]:
     """Make `async def f(ctx, ...)` durable: its finished steps are never run again.
 
@@ -492,10 +499,11 @@ def function[**P, T_co](
     retry: for an execution whose function raises before it made a step; of a nested function it is not looked at.
     In a class, with `self` before `ctx`, it is a function of each object that `durable.register` was given.
     aliases: what it was known by before it was renamed or moved, each as `module::name`, `file.py::name` or a given
-    name; executions recorded so are run by it. Raises
-    Conflict where another function is known by one of these.
+    name; executions recorded so are run by it. retention: how long executions are kept once they have ended: seconds or
+    timedelta, or these by state ("completed", "failed", "lost", "cancelled", "timed_out"; None in it for ever). Raises
+    Conflict where another function is known by one of the aliases.
     """
-    options = {"name": name, "version": version, "retry": retry, "aliases": aliases}
+    options = {"name": name, "version": version, "retry": retry, "aliases": aliases, "retention": retention}
 
     def decorate(fn: Callable[Concatenate[Any, P], Awaitable[T_co]]) -> Function[P, T_co]:
         if inspect.iscoroutinefunction(fn) and _is_method(fn):
@@ -505,17 +513,3 @@ def function[**P, T_co](
         return Function(fn, **cast(Any, options))
 
     return decorate if fn is None else decorate(fn)
-
-
-def seconds(value: float | timedelta | None) -> float | None:
-    """A duration given as seconds or timedelta, in seconds; BadArguments when it is none, negative or without end."""
-    if value is None:
-        return None
-    found = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise BadArguments(f"a duration is seconds or a timedelta, not {value!r}")
-    if found < 0:
-        raise BadArguments(f"a duration cannot be negative: {value!r}")
-    if not found <= SECONDS_MAX:
-        raise BadArguments(f"a duration is at most a thousand years, not {value!r}; without a limit it is None")
-    return float(found)

@@ -11,8 +11,8 @@ from capabilities.prompts.answer_rules import told
 from capabilities.prompts.prompt import AtDeadline, Form, Prompt
 from capabilities.standard.prompts import question
 from durable.core.answer_types import Decision, Review
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Denied, ExecutionTimedOut
-from durable.functions.definition import seconds
 from durable.records.values import adapter_of, from_json, to_json
 
 ABSENT: Any = object()

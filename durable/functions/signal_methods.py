@@ -13,9 +13,9 @@ from typing import Any
 from resonate.types import PromiseRecord
 
 from capabilities.prompts.prompt import schema_of
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.core.limits import SIGNAL_NAME_CHARS_MAX
-from durable.functions.definition import seconds
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_records import ABSENT
 from durable.functions.replay.function_pass import FunctionPass, Perform, UnderWay

@@ -19,6 +19,7 @@ from durable.http.routes import create_app
 from durable.http.server_state import Site
 from durable.prompts.url_listeners import keep_posting
 from durable.store.upkeep.blob_sweeper import keep_swept
+from durable.store.upkeep.expiry import keep_expired
 
 BACKLOG_MAX = 2_048
 
@@ -58,14 +59,16 @@ async def serving(site: Site, sock: socket.socket, pages: ASGIApp | None = None)
         async with serving_app(create_app(site, pages), sock, protocol=protocol, ending=site.end_streams):
             keeping = asyncio.create_task(site.keep())
             sweeping = asyncio.create_task(keep_swept(site.store, site.observe))
+            expiring = asyncio.create_task(keep_expired(site.store, site.observe))
             posting = asyncio.create_task(keep_posting(site.store, site.observe))
             try:
                 yield url_of(sock)
             finally:
                 keeping.cancel()
                 sweeping.cancel()
+                expiring.cancel()
                 posting.cancel()
-                await asyncio.wait([keeping, sweeping, posting])
+                await asyncio.wait([keeping, sweeping, expiring, posting])
     finally:
         await site.close()
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from capabilities.permissions.manifest import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Busy, Conflict, ExecutionError, ExecutionTimedOut, StoreRefused
 from durable.executions.handle import Execution
-from durable.functions.definition import seconds
 from durable.functions.failures import read_document, rebuild
 from durable.records.result import RestoreReport, Result, Texts
 from durable.records.stored_output import CopyRow

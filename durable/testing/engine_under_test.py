@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Unpack, override
 
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Conflict, EngineClosed
 from durable.core.events import Event, Observer, StepBegun, log_event
 from durable.core.value_codec import ValueCodec
 from durable.engine.engine import Engine, EngineOptions
-from durable.functions.definition import seconds
 from durable.store.port import StoreFace
 from durable.store.target import is_database, is_url
 from durable.testing.fake_time import FakeTime

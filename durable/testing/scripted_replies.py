@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
-from durable.functions.definition import seconds
+from durable.core.durations import seconds
 from durable.functions.signal_methods import SIGNAL
 
 if TYPE_CHECKING:

@@ -281,6 +281,8 @@ def _deployments() -> list[Step]:
         served = {"functions": [function], "serves_sessions": False, "deployment": deployment}
         return Request("engine.join", {"engine": engine, "group": "g", "pid": 1, **served})
 
+    retention = {function: {"completed": 0, "failed": None}}
+
     def deployment(kind: str, name: str, status: int = 200) -> Request:
         return Request(f"deployment.{kind}", {"deployment": name}, status)
 
@@ -292,7 +294,8 @@ def _deployments() -> list[Step]:
         joins("e7", "d1"),
         make("deployed", function=function),
         acquire("exec:deployed", pid="e7"),
-        Request("engine.serve", {"engine": "e7", "functions": ["app.py::later@1"]}),
+        Request("engine.serve", {"engine": "e7", "functions": ["app.py::later@1", function], "retention": retention}),
+        Request("retention.list", {}),
         at("task.fail", "exec:deployed", 1, error="x", cause="failed"),
         acquire("exec:deployed", 1, status=409),
         acquire("exec:deployed", 1, pid="nobody", status=409),
@@ -308,6 +311,13 @@ def _deployments() -> list[Step]:
         Request("promise.settle", settle("exec:deployed")),
         deployment("delete", "d2"),
         deployment("delete", "d2", 404),
+        Request("queue.set", {"queue": "brief", "limits": {}, "changes": []}),
+        Request("queue.delete", {"queue": "brief"}),
+        Request("queue.delete", {"queue": "brief"}, 404),
+        Advance(1),
+        Request("sweep.retention", {}),
+        Request("sweep.executions", {"before": 0}),
+        Request("engine.serve", {"engine": "e7", "functions": [function], "retention": {}}),
         Request("engine.leave", {"engine": "e7"}),
     ]
 

@@ -55,6 +55,7 @@ SMALL = {
     "first",
     "json_each",
     "page",
+    "retentions",
     "part",
     "parts",
     "policies",

@@ -34,7 +34,7 @@ NOT_RUN_HERE = {
     "README.md": ["CI runs it by itself", "it is what runs this"],
     "docs/export.md": ["needs an execution"],
     "docs/encryption.md": ["needs a store with encrypted values"],
-    "docs/versions.md": ["needs executions that wait"],
+    "docs/versions.md": ["needs executions that wait", "two processes"],
     "docs/streams.md": ["needs an execution that writes, and a server"],
     "docs/signals.md": ["needs an execution that waits, and a server"],
     "docs/install.md": [

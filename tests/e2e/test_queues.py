@@ -129,6 +129,53 @@ async def test_one_that_waits_can_be_cancelled_or_attached_to(place: str) -> Non
         assert (await engine.queues.get("one")).running == 0
 
 
+@durable.function
+async def hands_on(ctx: durable.Context, name: str) -> list[str]:
+    queue = durable.Queue("handed", concurrency=3)
+    first = await ctx.enqueue(queue, says, f"{name}-1", key=name)
+    named = ctx.enqueue("handed", says, f"{name}-2", id=f"{name}-named", priority=5, delay=0.01)
+    same = [await ctx.enqueue(queue, waits, dedupe=name), await ctx.enqueue(queue, waits, dedupe=name)]
+    return [first, await named, *same]
+
+
+@durable.function
+async def hands_wrongly(ctx: durable.Context, queue: str, id: str) -> str:
+    return await ctx.enqueue(queue, says, "other", id=id)
+
+
+async def test_a_function_puts_executions_into_queues_once(place: str) -> None:
+    async with durable.open(place) as engine:
+        parent = await engine.start(hands_on, "p", id="parent")
+        first, named, one, other = await parent.result()
+        assert (first, named, one, other) == ("parent@@1", "p-named", "parent@@3", "parent@@3")
+        assert await (await engine.get(first)).result() == "p-1"
+        assert await (await engine.get(named)).result() == "p-2"
+        await engine.signal(one, "go", "on")
+        assert await (await engine.get(one)).result() == "on"
+        again = await engine.fork_execution("parent", step=4, new_id="again")
+        assert await again.result() == [first, named, one, "again@@4"], "what was put in is not put in again"
+        await engine.signal("again@@4", "go", "on")
+        with pytest.raises(durable.NotFound, match="nowhere"):
+            await (await engine.start(hands_wrongly, "nowhere", "x")).result()
+        with pytest.raises(durable.Conflict, match="p-named"):
+            await (await engine.start(hands_wrongly, "handed", named)).result()
+
+
+async def test_a_queue_is_deleted_when_it_is_empty(place: str) -> None:
+    async with durable.open(place) as engine:
+        queue = durable.Queue("brief", concurrency=1, rate=(5, 60))
+        held = await engine.enqueue(queue, waits, id="held")
+        with pytest.raises(durable.Conflict, match="have not ended"):
+            await engine.queues.delete(queue)
+        await engine.signal("held", "go", "on")
+        assert await held.result() == "on"
+        await engine.queues.delete(queue)
+        with pytest.raises(durable.NotFound):
+            await engine.queues.delete("brief")
+        assert await engine.queues.list() == []
+        assert await (await engine.enqueue(queue, says, "anew")).result() == "anew", "code declares it again"
+
+
 async def test_what_makes_no_sense_is_refused_with_what_to_do() -> None:
     for wrong in ({"concurrency": 0}, {"rate": (1,)}, {"rate": (0, 60)}, {"per_key": "2"}):
         with pytest.raises(durable.BadArguments):
@@ -166,6 +213,9 @@ async def test_queues_from_the_shell_and_a_worker_of_some(tmp_path: Path) -> Non
     assert (made["state"], made["concurrency"], made["rate"]) == ("open", 3, [100, 60.0])
     assert terminal.durable("queue", "set", "mail", "--rate", "none", "--json").data["rate"] is None
     terminal.durable("queue", "pause", "other").failed(3, "other")
+    queued = terminal.durable("run", "jobs.py::noted", "by-hand", "--queue", "mail", "--key", "ana", "--json").data
+    assert queued == "by-hand"
+    terminal.durable("run", "jobs.py::noted", "by-hand", "--key", "ana").failed(2, "--queue")
     async with durable.open(tmp_path / ".durable" / "state.db", serve=False) as client:
         await client.queues.set("other")
         ours = await client.enqueue("mail", noted, "ours", key="k")
@@ -176,10 +226,12 @@ async def test_queues_from_the_shell_and_a_worker_of_some(tmp_path: Path) -> Non
         with terminal.running("worker", "jobs.py", "--queues", "mail") as worker:
             assert await ours.result() == "ours"
             shown = {row["name"]: row for row in terminal.durable("queue", "list", "--json").data}
-            assert (shown["mail"]["started"], shown["other"]["waiting"]) == (1, 1)
+            assert (shown["mail"]["started"], shown["other"]["waiting"]) == (2, 1)
             assert await theirs.state() == "pending"
             worker.terminate()
             assert worker.wait(60) == 0
         assert terminal.durable("queue", "drain", "other", "--timeout", "0").code == 5
         assert terminal.durable("queue", "drain", "mail", "--json").data["state"] == "draining"
+        assert terminal.durable("queue", "delete", "mail", "--json").data == {"name": "mail", "state": "deleted"}
+        terminal.durable("queue", "delete", "other").failed(6, "have not ended")
         await client.cancel(theirs.id)

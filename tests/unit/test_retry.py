@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import durable
+from durable.core.durations import seconds
 from durable.core.errors import BadArguments
-from durable.functions.definition import NEVER, Retry, seconds
+from durable.functions.definition import NEVER, Retry
 from durable.functions.failures import rebuild, rejection
 
 

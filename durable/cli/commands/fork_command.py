@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from durable.cli import exit_codes
 from durable.cli.arguments import which_one
 from durable.cli.command_group import Command, Settings, in_loop, settings
+from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many
 from durable.core import ids
+
+if TYPE_CHECKING:
+    from durable.executions.execution_search import ExecutionFilter
 
 
 @click.command("fork", cls=Command, short_help="Begin a session from a checkpoint, an execution from a step.")
-@click.argument("source", metavar="SESSION|ID")
+@click.argument("source", metavar="[SESSION|ID]", required=False)
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
 @click.option(
     "--at", "step", type=click.IntRange(min=1), metavar="STEP", help="Fork the execution ID before this step."
 )
 @click.option("--set", "changes", metavar="NAME=JSON", multiple=True, help="With --at: another value of an argument.")
-@click.option("--dry-run", is_flag=True, help="With --at: only show what would be kept.")
+@many
 def command(
-    source: str,
+    source: str | None,
     name: str | None,
     checkpoint: str | int | None,
     step: int | None,
     changes: tuple[str, ...],
+    limit: int,
     dry_run: bool,
+    **options: Any,
 ) -> int:
     """Make a session NAME that begins with what a checkpoint of SESSION holds, with the same grants and profile.
 
     With --at: an execution that has done what ID had done before its operation number STEP, and wait for it. Its id is
-    NAME, or <ID>-fork-<n>.
+    NAME, or <ID>-fork-<n>. With --at and options that choose in place of ID, all of those are forked, the newest first;
+    they go on with `durable resume` where no engine runs. --dry-run shows what would be kept.
     """
+    in_bulk = chooses_many(source, **options)
     chosen = settings()
+    if in_bulk:
+        if step is None or checkpoint is not None:
+            raise click.UsageError("many executions are forked with --at STEP; a session is forked by its name")
+        changed, wanted = _changed(changes), filter_of(**options)
+        return in_loop(lambda: _fork_many(chosen, wanted, step, changed, limit, dry_run))
+    assert source is not None
     if step is not None:
         if checkpoint is not None:
             raise click.UsageError("--checkpoint is of a session, --at of an execution")
@@ -72,6 +86,22 @@ def _changed(changes: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+async def _fork_many(
+    chosen: Settings, wanted: ExecutionFilter, step: int, changed: dict[str, Any], limit: int, dry_run: bool
+) -> int:
+    from durable.cli.commands.retry_command import show_forks
+    from durable.cli.engine_or_client import opened
+    from durable.cli.load_target import load_ids
+    from durable.executions.forking import fork_each
+
+    async with opened(chosen, create=False) as store:
+        rows = await chosen_rows(store, wanted, limit)
+        if changed:
+            await load_ids({row.function for row in rows}, store.reads)
+        made = await fork_each(store, rows, step, changed=changed, dry_run=dry_run)
+    return show_forks(chosen, made, "forked")
+
+
 async def _fork_execution(
     chosen: Settings, source: str, step: int, new: str | None, changed: dict[str, Any], dry_run: bool
 ) -> int:
@@ -85,4 +115,4 @@ async def _fork_execution(
         if changed:
             await load_ids([(await find(store.reads, source)).function], store.reads)
         made = await fork(store, source, step, new, changed=changed, dry_run=dry_run)
-    return show_forks(chosen, [made]) if dry_run else await go_on_with(chosen, made)
+    return show_forks(chosen, [made], "forked") if dry_run else await go_on_with(chosen, made)

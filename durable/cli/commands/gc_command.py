@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--checkpoints", type=click.IntRange(min=1), metavar="N", help="Keep N of each session, beside labelled.")
 @click.option("--checkpoint-age", type=Duration(), metavar="AGE", help="Of those, only younger ones.")
 @click.option("--labelled", is_flag=True, help="Count the labelled ones too.")
+@click.option("--rules", is_flag=True, help="Only show how long executions of which functions are kept by rules.")
 @click.option("--actors", is_flag=True, help="Also actors that were stopped or failed before, and dead letters.")
 def command(
     older_than: float,
@@ -29,10 +30,12 @@ def command(
     checkpoints: int | None,
     checkpoint_age: float | None,
     labelled: bool,
+    rules: bool,
     actors: bool,
 ) -> int:
     """Forget executions that ended longer ago than AGE, with their steps, calls and output.
 
+    Those for which there is a rule (`retention=` in code) go when that says so, whatever AGE is; --rules shows them.
     Also what foreign code had kept under their ids, blobs that no checkpoint uses, messages that nobody came for, and
     old entries of the audit. With --actors also actors, with their state, that were stopped or failed longer ago than
     AGE, and dead letters that are older. Sessions keep their variables, and with --checkpoints or --checkpoint-age
@@ -41,12 +44,36 @@ def command(
     """
     chosen = settings()
     check_direct(chosen)
+    if rules:
+        return in_loop(lambda: _show_rules(chosen))
     fewer = None
     if checkpoints is not None or checkpoint_age is not None or labelled:
         from durable.sessions.checkpoints.retention import Keep
 
         fewer = Keep(last=checkpoints or 2**31, age=checkpoint_age, labelled=not labelled)
     return in_loop(lambda: _gc(chosen, older_than, keep, fewer, dry_run, actors))
+
+
+async def _show_rules(chosen: Settings) -> int:
+    from durable.cli.tables import duration
+    from durable.store.port import open_direct
+
+    out = chosen.out()
+    store = await open_direct(chosen.path, create=False)
+    try:
+        rules = (await store.request("retention.list", {})).data["rules"]
+    finally:
+        await store.close()
+    if out.json:
+        out.document(rules)
+        return exit_codes.DONE
+    rows = [
+        (function, state, "for ever" if age_ms is None else duration(age_ms / 1000))
+        for function, each in rules.items()
+        for state, age_ms in each.items()
+    ]
+    out.table(("function", "state", "kept"), rows, "no rules")
+    return exit_codes.DONE
 
 
 async def _gc(chosen: Settings, older_than: float, keep: int, fewer: Keep | None, dry_run: bool, actors: bool) -> int:

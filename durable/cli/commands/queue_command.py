@@ -49,7 +49,7 @@ class _Rate(click.ParamType[tuple[int, float]]):
             self.fail(f"{value!r} is neither COUNT/SECONDS, such as 100/60, nor `none`", param, ctx)
 
 
-@click.group("queue", short_help="Queues: list, show, set, pause, resume, drain.")
+@click.group("queue", short_help="Queues: list, show, set, pause, resume, drain, delete.")
 def command() -> None:
     """Queues: executions that begin when there is room for them, in turn with those of other keys."""
 
@@ -159,6 +159,20 @@ async def drain(chosen: Settings, queue: str, timeout: float | None) -> int:
         row = await queues.get(queue)
     _tell(chosen, row)
     return exit_codes.DONE if is_empty else exit_codes.TIMED_OUT
+
+
+@command.command("delete", cls=Command)
+@click.argument("queue", metavar="NAME")
+@asynchronous
+async def delete(chosen: Settings, queue: str) -> int:
+    """Forget a queue with its limits, once all that was in it has ended (`drain`)."""
+    async with _queues(chosen) as queues:
+        await queues.delete(queue)
+    out = chosen.out()
+    if out.json:
+        out.document({"name": queue, "state": "deleted"})
+    out.say(f"{queue} is deleted")
+    return exit_codes.DONE
 
 
 @asynccontextmanager

@@ -53,30 +53,25 @@ async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) 
 
 async def _retry_all(chosen: Settings, wanted: ExecutionFilter, limit: int, dry_run: bool) -> int:
     from durable.cli.engine_or_client import opened
-    from durable.core.errors import Conflict
-    from durable.executions.forking import RETRIED, fork
+    from durable.executions.forking import fork_each
 
-    made: list[Forked] = []
-    out = chosen.out()
     async with opened(chosen, create=False) as store:
-        for row in await chosen_rows(store, wanted, limit):
-            if row.session is not None or row.state not in RETRIED:
-                continue
-            try:
-                made.append(await fork(store, row.id, None, dry_run=dry_run))
-            except Conflict as error:
-                out.say(f"{row.id} is not retried: {error}")
-    return show_forks(chosen, made)
+        made = await fork_each(store, await chosen_rows(store, wanted, limit), None, dry_run=dry_run)
+    return show_forks(chosen, made, "retried")
 
 
-def show_forks(chosen: Settings, made: list[Forked]) -> int:
-    """Show what was made, or would be."""
+def show_forks(chosen: Settings, made: list[Forked], verb: str = "retried") -> int:
+    """Show what was made, or would be, and say what could not be."""
     out = chosen.out()
+    found = [each for each in made if not each.problem]
+    for each in made:
+        if each.problem:
+            out.say(f"{each.source} is not {verb}: {each.problem}")
     if out.json:
-        out.document([asdict(each) for each in made])
+        out.document([{name: value for name, value in asdict(each).items() if name != "problem"} for each in found])
     else:
-        rows = [(each.id, each.source, str(each.kept), " ".join(each.begun_again)) for each in made]
-        out.table(("id", "from", "kept", "begun again"), rows, "nothing is retried")
+        rows = [(each.id, each.source, str(each.kept), " ".join(each.begun_again)) for each in found]
+        out.table(("id", "from", "kept", "begun again"), rows, f"nothing is {verb}")
     return exit_codes.DONE
 
 

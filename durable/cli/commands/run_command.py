@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
 @click.argument("words", metavar="[ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--id", "execution_id", metavar="ID", help="Its id: start it once, attach to it ever after.")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Deadline in seconds.")
-def command(target: str, words: tuple[str, ...], execution_id: str | None, timeout: float | None) -> int:
+@click.option("--queue", metavar="NAME", help="Put it into this queue: it begins when that lets it.")
+@click.option("--key", default="", metavar="KEY", help="With --queue: whose it is; keys take turns.")
+@click.option("--priority", type=int, default=0, metavar="N", help="With --queue: higher ones begin first.")
+def command(
+    target: str,
+    words: tuple[str, ...],
+    execution_id: str | None,
+    timeout: float | None,
+    queue: str | None,
+    key: str,
+    priority: int,
+) -> int:
     """Run the durable function FUNC of FILE and wait for its result.
 
     ARGS are JSON where they parse, else text. Keyword arguments are written key=value or --key value.
@@ -34,11 +46,25 @@ def command(target: str, words: tuple[str, ...], execution_id: str | None, timeo
     """
     if execution_id is not None:
         ids.check_given_id(execution_id)
+    if queue is None and (key or priority):
+        raise click.UsageError("--key and --priority are of an execution in a --queue")
     chosen = settings()
-    return in_loop(lambda: _run(chosen, target, words, execution_id or ids.mint_execution_id(), timeout))
+    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, key, priority)
+    return in_loop(lambda: _run(chosen, target, words, begun))
 
 
-async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_id: str, timeout: float | None) -> int:
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """How an execution begins: its id, its deadline in seconds, and its place in a queue."""
+
+    id: str
+    timeout: float | None
+    queue: str | None
+    key: str
+    priority: int
+
+
+async def _run(chosen: Settings, target: str, words: tuple[str, ...], begun: _Begun) -> int:
     from durable.cli.engine_or_client import opened
     from durable.cli.load_target import split_target
     from durable.cli.report import report_settled
@@ -48,12 +74,12 @@ async def _run(chosen: Settings, target: str, words: tuple[str, ...], execution_
     source, name = split_target(target)
     try:
         async with opened(chosen, create=False) as store:
-            row = await store.reads.get_execution(execution_id)
+            row = await store.reads.get_execution(begun.id)
     except StoreMissing:
         row = None
     if row is not None and row.settled_at is not None and _is_same(row, source, name, words):
         return report_settled(out, row)
-    return await _drive(chosen, out, source, name, words, execution_id, timeout)
+    return await _drive(chosen, out, source, name, words, begun)
 
 
 def _is_same(row: ExecutionRow, source: str, name: str, words: tuple[str, ...]) -> bool:
@@ -85,8 +111,7 @@ async def _drive(
     source: str,
     name: str,
     words: tuple[str, ...],
-    execution_id: str,
-    timeout: float | None,
+    begun: _Begun,
 ) -> int:
     from durable.cli import lazy_imports
     from durable.cli.arguments import fit
@@ -103,10 +128,15 @@ async def _drive(
     args, kwargs = fit(function, words)
     function.pack(tuple(args), dict(kwargs))  # what does not fit is said before anything is opened
     steps = Steps(out)
+    execution_id = begun.id
 
     async def begin(engine: Engine) -> str:
         exists = await steps.begin(engine, execution_id)
-        await engine.start(function, *args, id=execution_id, timeout=timeout, **kwargs)
+        if begun.queue is None:
+            await engine.start(function, *args, id=execution_id, timeout=begun.timeout, **kwargs)
+        else:
+            place: dict[str, Any] = {"key": begun.key, "priority": begun.priority, "timeout": begun.timeout}
+            await engine.enqueue(begun.queue, function, *args, id=execution_id, **place, **kwargs)
         if exists:
             await steps.say_goes_on(engine, execution_id)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.operations import deployments
+from durable.store.operations import deployments, retentions
 from durable.store.operations.lock_keys import engine_key
 from durable.store.operations.row_records import dump
 from durable.store.operations.settlement import end_attempt, make_pending
@@ -41,6 +41,7 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
     queues = None if request.queues is None else frozenset(request.queues)
     tx.served[request.engine] = EngineServes(functions, request.serves_sessions, queues, request.deployment)
     deployments.join(tx, request.deployment, functions)
+    retentions.declare(tx, functions, request.retention)
     tx.effects.rescan = tx.effects.peers = True
     return Answer(200, {})
 
@@ -61,6 +62,7 @@ def serve(tx: Tx, request: EngineServe) -> Answer:
     tx.execute("UPDATE engines SET functions=? WHERE engine=?", (dump(sorted(functions)), request.engine))
     tx.served[request.engine] = served._replace(functions=functions)
     deployments.join(tx, served.deployment, request.functions)
+    retentions.declare(tx, request.functions, request.retention)
     tx.effects.rescan = True
     return Answer(200, {})
 

@@ -24,6 +24,7 @@ _SESSIONS = {"session", "name", "actor", "parent"}
 _WHOLE = (
     requests.FunctionAlias,
     requests.SweepExecutions,
+    requests.SweepRetention,
     requests.SweepCheckpoints,
     requests.SweepMessages,
     requests.SweepAudit,

@@ -17,13 +17,6 @@ from durable.store.operations.row_records import Queries, Row
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Refused
 
-QUEUE = "durable:queue"
-"""Tag of an execution's promise: the queue that it was put into."""
-KEY = "durable:queue-key"
-"""Tag of the same promise: its key in the queue."""
-PRIORITY = "durable:queue-priority"
-"""Tag of the same promise: its priority, where that is not 0."""
-
 _LOAD = (
     "SELECT state,concurrency,per_engine,per_key,rate_count,rate_ms,delayed,waiting,running,started,next_start_at"
     " FROM queues WHERE name=?"

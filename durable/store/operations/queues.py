@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.limits import QUEUE_ENTRIES_MAX
+from durable.queues.queue_place import QUEUE
 from durable.queues.states import EntryState, QueueEvent, QueueState, step_queue
 from durable.store.operations import deployments, queue_entries
 from durable.store.operations.event_notes import Note
@@ -20,6 +21,7 @@ from durable.store.protocol.requests import (
     PromiseCreate,
     QueueBounds,
     QueueDeclare,
+    QueueDelete,
     QueueEnqueue,
     QueueGet,
     QueueSet,
@@ -103,6 +105,21 @@ def turn(tx: Tx, request: QueueTurn) -> Answer:
     return Answer(200, {"queue": record_of(tx, request.queue)})
 
 
+_IN_LINE = "SELECT 1 FROM queue_entries WHERE queue=? AND state='waiting' LIMIT 1"
+_NOT_IN_LINE = "SELECT 1 FROM queue_entries WHERE queue=? AND state<>'waiting' LIMIT 1"
+
+
+def delete(tx: Tx, request: QueueDelete) -> Answer:
+    """Forget a queue with its limits; refused while an execution of it has not ended."""
+    tx.lock(queue_key(request.queue))
+    _require(tx, request.queue)
+    if any(tx.row(sql, (request.queue,)) is not None for sql in (_IN_LINE, _NOT_IN_LINE)):
+        raise Refused(409, f"executions of the queue {request.queue!r} have not ended: drain it first")
+    tx.execute("DELETE FROM queue_starts WHERE queue=?", (request.queue,))
+    tx.execute("DELETE FROM queues WHERE name=?", (request.queue,))
+    return Answer(200, {})
+
+
 def make_queue(tx: Tx, queue: str, limits: QueueBounds) -> None:
     """Make a queue that is not there, with these limits."""
     tx.execute(
@@ -160,8 +177,8 @@ def enqueue(tx: Tx, request: QueueEnqueue) -> Answer:
 
 def _check(request: QueueEnqueue, tags: dict[str, str]) -> None:
     check_create(request.promise, tags)
-    if tags.get(queue_entries.QUEUE) != request.queue:
-        raise Refused(400, f"an execution of a queue has the tag {queue_entries.QUEUE}: {request.queue}")
+    if tags.get(QUEUE) != request.queue:
+        raise Refused(400, f"an execution of a queue has the tag {QUEUE}: {request.queue}")
     if "resonate:target" not in tags or not tags.get(FUNCTION) or "durable:session" in tags:
         raise Refused(400, f"{request.promise.id!r} is no execution of a durable function: a queue takes no others")
     if request.debounce_ms is not None and request.dedupe is None:

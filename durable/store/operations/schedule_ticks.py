@@ -8,6 +8,7 @@ from zlib import crc32
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import CANCEL_GRACE_S, QUEUE_NAME_CHARS_MAX
+from durable.queues.queue_place import QUEUE
 from durable.queues.states import EntryState
 from durable.store.operations import queue_entries
 from durable.store.operations.cancellation import cancel
@@ -132,7 +133,7 @@ def _stand_in_line(tx: Tx, plan: Plan, request: PromiseCreate, begins_at: int) -
             grace_ms = int(CANCEL_GRACE_S * 1000)
             cancel(tx, ExecutionCancel(id=promise_id, reason=reason, grace_ms=grace_ms))
     tags = request.tags or {}
-    tags[queue_entries.QUEUE] = plan.queue
+    tags[QUEUE] = plan.queue
     record, made = create_promise(tx, request, queue=plan.queue)
     if not made or record["state"] != "pending":
         return

@@ -293,6 +293,8 @@ class EngineJoin(Ours, frozen=True, kw_only=True):
     """The queues from which alone it takes executions; None: from all, and what stands in none."""
     deployment: DeploymentName = ""
     """What it was started as (specs/versions.md); "" for nothing."""
+    retention: dict[str, dict[str, int | None]] | None = None
+    """Milliseconds by function and state that executions are kept; None where nothing is said."""
 
 
 class Deployment(Ours, frozen=True, kw_only=True):
@@ -302,6 +304,7 @@ class Deployment(Ours, frozen=True, kw_only=True):
 class EngineServe(Ours, frozen=True, kw_only=True):
     engine: Id
     functions: list[str]
+    retention: dict[str, dict[str, int | None]] | None = None
 
 
 class Engine(Ours, frozen=True, kw_only=True):
@@ -521,6 +524,10 @@ class QueueTurn(Ours, frozen=True, kw_only=True):
     event: Literal["pause", "resume", "drain"]
 
 
+class QueueDelete(Ours, frozen=True, kw_only=True):
+    queue: QueueName
+
+
 class QueueEnqueue(Ours, frozen=True, kw_only=True):
     """An execution, to begin when the queue lets it. `delay_ms`: not before that. `dedupe`: while another one of the
     queue has it, that is the answer; with `debounce_ms` that one gets these arguments, and begins so much later, but
@@ -618,7 +625,15 @@ class SweepExecutions(Ours, frozen=True, kw_only=True):
 
     after: str = ""
     before: Natural
+    newest: Natural | None = None
+    """When the oldest of those was settled that are kept whatever a rule says."""
     dry_run: bool = False
+
+
+class SweepRetention(Ours, frozen=True, kw_only=True):
+    """`after` is the cursor of the batch before."""
+
+    after: str = ""
 
 
 class SweepCheckpoints(Ours, frozen=True, kw_only=True):

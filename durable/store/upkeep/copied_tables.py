@@ -15,7 +15,7 @@ TABLES = (
     "streams", "stream_items", "published",
     "actors", "dead_letters", "subscriptions",
     "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts", "outbox",
-    "deployments", "deployment_routes",
+    "deployments", "deployment_routes", "retentions",
 )  # fmt: skip
 """All but those of processes that are alive (engines, their leases, messages for them), of which a copy has none."""
 NUMBERED = ("checkpoints", "audit", "dead_letters", "outbox")

@@ -13,17 +13,24 @@ from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from durable.core.durations import STATES
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
-from durable.store.operations import execution_tags, kv, signals, streams
+from durable.store.operations import execution_tags, kv, retentions, signals, streams
+from durable.store.operations.children import PARENT
 from durable.store.operations.listener_posts import URLS
-from durable.store.operations.row_records import EVERY
+from durable.store.operations.row_records import EVERY, load_tags
 from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages
+from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages, SweepRetention
 from durable.store.upkeep.run_storage import namespaces
 
 if TYPE_CHECKING:
     from durable.store.direct_store import DirectStore
+
+
+_PENDING = "SELECT 1 FROM promises WHERE id=? AND state='pending'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +57,13 @@ async def collect(
     store: DirectStore, *, before: int, keep: int = 0, dry_run: bool = False
 ) -> AsyncGenerator[Collected]:
     """Forget what was settled before a time (ms), but for the `keep` newest; yields the totals after each batch."""
+    newest = None
     if keep:
-        before = min(before, await store.reads.newest_roots(keep))
+        newest = await store.reads.newest_roots(keep)
+        before = min(before, newest)
     done, cursor, more = Collected(), "", True
     while more:
-        request = {"after": cursor, "before": before, "dry_run": dry_run}
+        request = {"after": cursor, "before": before, "newest": newest, "dry_run": dry_run}
         answer = (await store.request("sweep.executions", request)).data
         done, cursor, more = done.plus(answer), answer["next"], answer["more"]
         yield done
@@ -67,6 +76,17 @@ async def collect(
     while more:
         answer = (await store.request("sweep.audit", {"before": before, "dry_run": dry_run})).data
         done, more = done.plus(answer), answer["more"]
+        yield done
+
+
+async def expire(store: DirectStore) -> AsyncGenerator[Collected]:
+    """Forget the executions that rules say are to be forgotten; yields the totals after each batch."""
+    if not (await store.request("retention.list", {})).data["rules"]:
+        return
+    done, cursor, more = Collected(), "", True
+    while more:
+        answer = (await store.request("sweep.retention", {"after": cursor})).data
+        done, cursor, more = done.plus(answer), answer["next"], answer["more"]
         yield done
 
 
@@ -103,7 +123,7 @@ def root_of(promise_id: str) -> str:
 def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
     """Look at the next promises in order of id, and delete the trees of roots that nobody can need any more."""
     rows = tx.rows("SELECT id, settled_at FROM promises WHERE id > ? ORDER BY id LIMIT ?", (request.after, SWEEP_ROWS))
-    done = Collected()
+    done, rules = Collected(), retentions.all_rules(tx)
     for number, (promise_id, settled_at) in enumerate(rows):
         root, before = root_of(promise_id), request.before
         if promise_id == ORIGIN:
@@ -112,24 +132,104 @@ def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
             if not _first(tx, promise_id, root):
                 continue
             before = min(before, tx.now - CALLS_KEEP_MS)
-        elif settled_at is None or settled_at >= before:
-            continue
+        else:
+            before = _before(tx, root, rules, request)
+            if settled_at is None or settled_at >= before:
+                continue
         if not _over(tx, root, before):
             continue
-        tree, whole = _tree(tx, root, request)
-        kept = namespaces(tx, root) if whole else []
-        done = done.plus({"executions": whole, "promises": len(tree), "namespaces": len(kept)})
-        if not request.dry_run:
-            streams.forget(tx, root)
-            _delete(tx, tree)
-            for namespace in kept:
-                kv.forget(tx, namespace)
+        found, whole = _forget(tx, root, dry_run=request.dry_run)
+        done = done.plus(found)
         if done.promises >= SWEEP_ROWS:
             # The root of a tree that is not yet gone is looked at again.
             last = promise_id if whole else rows[number - 1][0] if number else request.after
             return Answer(200, {"next": last, "more": True, **asdict(done)})
     last = rows[-1][0] if rows else request.after
     return Answer(200, {"next": last, "more": len(rows) == SWEEP_ROWS, **asdict(done)})
+
+
+def _before(tx: Tx, root: str, rules: dict[str, retentions.Rules], request: SweepExecutions) -> int:
+    """The time before which a root that goes was settled: by the rule for it, or else by what was asked for."""
+    row = tx.row("SELECT function, ended FROM tasks WHERE id=?", (root,)) if rules else None
+    ruled, age_ms = (False, None) if row is None or not row[1] else retentions.kept_ms(rules, *row)
+    if not ruled:
+        return request.before
+    before = 0 if age_ms is None else tx.now - age_ms
+    return before if request.newest is None else min(before, request.newest)
+
+
+def _forget(tx: Tx, root: str, *, dry_run: bool) -> tuple[dict[str, int], bool]:
+    """Delete a tree, or the first part of a large one: the counts, and whether it is all."""
+    tree, whole = _tree(tx, root, dry_run=dry_run)
+    kept = namespaces(tx, root) if whole else []
+    if not dry_run:
+        streams.forget(tx, root)
+        _delete(tx, tree)
+        for namespace in kept:
+            kv.forget(tx, namespace)
+    return {"executions": whole, "promises": len(tree), "namespaces": len(kept)}, whole
+
+
+class _Range(msgspec.Struct, frozen=True, array_like=True):
+    """A place in the executions of one function that ended in one way, by when they were made."""
+
+    function: str
+    state: str
+    created_at: int = -1
+    id: str = ""
+
+
+_EACH_FUNCTION = """
+    WITH RECURSIVE each(function) AS (
+        SELECT * FROM (SELECT function FROM tasks INDEXED BY tasks_function WHERE listed IS NOT NULL
+            ORDER BY function LIMIT 1) first
+        UNION ALL
+        SELECT (SELECT function FROM tasks INDEXED BY tasks_function WHERE listed IS NOT NULL
+            AND function > each.function ORDER BY function LIMIT 1)
+        FROM each WHERE each.function IS NOT NULL
+    )
+    SELECT function FROM each WHERE function IS NOT NULL"""
+_MADE_BEFORE = (
+    "SELECT id, created_at FROM tasks INDEXED BY tasks_function WHERE function=? AND listed=? AND created_at < ?"
+    " AND listed IS NOT NULL AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?"
+)
+
+
+def sweep_retention(tx: Tx, request: SweepRetention) -> Answer:
+    """Look at the next executions that were made longer ago than the rule for them says, and delete those whose time
+    is over. It reads no execution without a rule, and none that is younger."""
+    rules = retentions.all_rules(tx)
+    place = msgspec.json.decode(request.after, type=_Range) if request.after else _Range("", "")
+    done, left = Collected(), SWEEP_ROWS
+    for function in sorted(row[0] for row in tx.rows(_EACH_FUNCTION)):
+        for state in sorted(STATES):
+            ruled, age_ms = retentions.kept_ms(rules, function, state)
+            if not ruled or age_ms is None or (function, state) < (place.function, place.state):
+                continue
+            begin = place if (function, state) == (place.function, place.state) else _Range(function, state)
+            before = tx.now - age_ms
+            rows = tx.rows(_MADE_BEFORE, (function, state, before, begin.created_at, begin.id, left))
+            for task_id, created_at in rows:
+                if _settled_before(tx, task_id, before) and _over(tx, task_id, before):
+                    found, whole = _forget(tx, task_id, dry_run=False)
+                    done = done.plus(found)
+                    if not whole:
+                        return _batch(done, begin, more=True)
+                begin = _Range(function, state, created_at, task_id)
+            left -= len(rows)
+            if left <= 0 or done.promises >= SWEEP_ROWS:
+                return _batch(done, begin, more=True)
+    return _batch(done, place, more=False)
+
+
+def _batch(done: Collected, place: _Range, *, more: bool) -> Answer:
+    return Answer(200, {"next": msgspec.json.encode(place).decode(), "more": more, **asdict(done)})
+
+
+def _settled_before(tx: Tx, task_id: str, before: int) -> bool:
+    """Whether a task is a root's, and its promise was settled before that."""
+    row = tx.row("SELECT settled_at FROM promises WHERE id=?", (task_id,))
+    return task_id == root_of(task_id) and row is not None and row[0] is not None and row[0] < before
 
 
 def _first(tx: Tx, call: str, root: str) -> bool:
@@ -158,14 +258,22 @@ def _over(tx: Tx, root: str, before: int) -> bool:
         " AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.id=p.id) LIMIT 1",
     )
     lately = f"SELECT 1 FROM promises WHERE {under} AND COALESCE(settled_at, created_at) >= ?2 LIMIT 1"
-    return tx.row(lately, (root, before)) is None and all(tx.row(sql, (root,)) is None for sql in own)
+    over = tx.row(lately, (root, before)) is None and all(tx.row(sql, (root,)) is None for sql in own)
+    return over and not _has_open_parent(tx, root)
 
 
-def _tree(tx: Tx, root: str, request: SweepExecutions) -> tuple[list[str], bool]:
+def _has_open_parent(tx: Tx, root: str) -> bool:
+    """Whether it is the child of an execution that has not ended, which is shown with it and may be forked."""
+    row = tx.row("SELECT tags FROM promises WHERE id=?", (root,))
+    link = None if row is None else load_tags(row[0]).get(PARENT)
+    return link is not None and tx.row(_PENDING, (root_of(link),)) is not None
+
+
+def _tree(tx: Tx, root: str, *, dry_run: bool) -> tuple[list[str], bool]:
     """A root and all under it, or the first part of a large tree without its root; and whether it is all."""
-    limit = EVERY if request.dry_run else SWEEP_ROWS
+    limit = EVERY if dry_run else SWEEP_ROWS
     found = [row[0] for row in tx.rows(f"SELECT id FROM promises WHERE {_under(root)} LIMIT ?2", (root, limit))]
-    whole = request.dry_run or len(found) < SWEEP_ROWS
+    whole = dry_run or len(found) < SWEEP_ROWS
     there = tx.row("SELECT 1 FROM promises WHERE id=?", (root,)) is not None
     return ([*found, root] if whole and there else found), whole
 

@@ -13,7 +13,6 @@ from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.engine.execution_overview import overview
-from durable.engine.queue_operations import Place
 from durable.executions.forking import fork
 from durable.executions.signal_sender import send_signal
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
@@ -23,6 +22,7 @@ from durable.http.api.output_stream import output_events, printed_page
 from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.api.step_page import step_page
 from durable.queues.queue import check_queue_name
+from durable.queues.queue_place import Place
 from durable.records.view_models import ExecutionView, StepView
 from durable.store.rows import State
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations import execution_tags, signals, streams
-from durable.store.operations.cascade import ENDED, announce, is_head, settle_pending
+from durable.store.operations.cascade import ENDED, announce, is_head, lease_until, settle_pending
 from durable.store.operations.listener_posts import is_url
 from durable.store.operations.records import PROMISE, dump, promise_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
@@ -222,13 +222,6 @@ def _create_task(
     if found and not timer:
         execution_tags.enter(tx, task_id, found, tx.now)
     announce(tx, task_id, due)
-
-
-def lease_until(tx: Tx, ttl: int) -> int:
-    """When a lease that is given now ends, and the deadlines have to be looked at."""
-    lease_at = min(tx.now + ttl, 2**63 - 1)
-    tx.wake_at(lease_at)
-    return lease_at
 
 
 def next_n(tx: Tx, session: str) -> int:

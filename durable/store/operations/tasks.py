@@ -10,6 +10,7 @@ from durable.store.operations.cascade import (
     CHILD,
     end_attempt,
     is_head,
+    lease_until,
     make_pending,
     note_progress,
     settle,
@@ -22,12 +23,11 @@ from durable.store.operations.promises import (
     check_value,
     create_promise,
     find,
-    lease_until,
     origin_of,
 )
 from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
-from durable.store.operations.transaction import TASK_AT, Tx
+from durable.store.operations.transaction import ACQUIRE_TASK, TASK_AT, Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -105,11 +105,7 @@ def created_task(task_id: str, lease: Lease) -> Record:
 
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
-    task = tx.row(
-        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
-        f" lapsed_ttl=NULL, due=NULL, resumes=0, progress=0 WHERE id=? RETURNING {TASK}",
-        (pid, ttl, lease_until(tx, ttl), task_id),
-    )
+    task = tx.row(f"{ACQUIRE_TASK} RETURNING {TASK}", (pid, ttl, lease_until(tx, ttl), task_id))
     assert task is not None
     return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
 

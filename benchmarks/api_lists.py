@@ -20,7 +20,7 @@ import aiohttp
 
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.records.values import pack
 from durable.store.sqlite.store import Store
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnknownCorrelation as UnknownCorrelation,
         UnknownMethod as UnknownMethod,
     )
+    from capabilities.actors.health import HealthChecks as HealthChecks
     from capabilities.capability import (
         Capability as Capability,
         call_id as call_id,
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from durable.actors.component_actor import component_actor as component_actor
     from durable.actors.actor_context import ActorContext as ActorContext
     from durable.actors.actor_class import read as read
+    from durable.actors.health_watch import ActorHealth as ActorHealth
     from durable.actors.management import (
         ActorInfo as ActorInfo,
         DeadLetter as DeadLetter,
@@ -196,7 +198,7 @@ if TYPE_CHECKING:
         CheckpointInfo as CheckpointInfo,
     )
     from durable.sessions.checkpoints.retention import Keep as Keep
-    from durable.sessions.migration_adapter import MigrationAdapter as MigrationAdapter
+    from durable.sessions.journal_choice import MigrationAdapter as MigrationAdapter
     from durable.sessions.namespace import (
         NamespaceLimits as NamespaceLimits,
         Sources as Sources,
@@ -230,10 +232,12 @@ _HOME = {
         "UnknownCorrelation",
         "UnknownMethod",
     ),
+    "capabilities.actors.health": ("HealthChecks",),
     "durable.actors.actor": ("actor",),
     "durable.actors.component_actor": ("component_actor",),
     "durable.actors.actor_context": ("ActorContext",),
     "durable.actors.actor_class": ("read",),
+    "durable.actors.health_watch": ("ActorHealth",),
     "durable.actors.management": ("ActorInfo", "DeadLetter"),
     "durable.actors.supervise": ("Supervise",),
     "bridge.confine.limits": ("Limits",),
@@ -356,7 +360,7 @@ _HOME = {
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.records.displays": ("Display",),
     "durable.sessions.checkpoints.retention": ("Keep",),
-    "durable.sessions.migration_adapter": ("MigrationAdapter",),
+    "durable.sessions.journal_choice": ("MigrationAdapter",),
     "durable.sessions.namespace": ("NamespaceLimits", "Sources", "Variable"),
     "durable.sessions.output.live_output": ("DisplayEvent", "OutputEvent", "Rewound"),
     "durable.records.result": ("Lost", "RestoreReport", "Result", "RolledBack"),

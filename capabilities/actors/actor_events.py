@@ -26,6 +26,9 @@ SEVERITIES = {
     "child_failed": Severity.ERROR,
     "child_restarted": Severity.WARNING,
     "restart_limit_exceeded": Severity.CRITICAL,
+    "health_healthy": Severity.INFO,
+    "health_degraded": Severity.WARNING,
+    "health_unhealthy": Severity.ERROR,
     "message": Severity.TRACE,
 }
 """By what happened."""

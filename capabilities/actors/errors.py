@@ -41,6 +41,17 @@ class MailboxClosed(MessagingError):
         self.actor = actor
 
 
+class ActorUnhealthy(ActorError):
+    """Its health checks failed as often in a row as its class allows; supervision decides what becomes of it."""
+
+    code = "ACTOR_UNHEALTHY"
+
+    def __init__(self, actor: str, reason: str) -> None:
+        super().__init__(f"{actor} is unhealthy: {reason or 'its checks say so'}")
+        self.actor = actor
+        self.reason = reason
+
+
 class RequestTimedOut(MessagingError, TimeoutError):
     """No response came in time; one that comes later is refused."""
 

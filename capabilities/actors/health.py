@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from capabilities.actors.errors import InvalidSupervision
 from capabilities.actors.states import ComponentState, HealthEvent, HealthState, step_health
@@ -10,6 +11,9 @@ from capabilities.actors.states import ComponentState, HealthEvent, HealthState,
 CHECK_INTERVAL_S = 5.0
 FAILURES_MAX = 3
 """Checks in a row that fail before a component is unhealthy (A67)."""
+CHECK_TIMEOUT_S = 2.0
+EVERY_S_MAX = 60.0
+"""An actor is at hand in an engine for a minute after its last message: one that is asked less often is never asked."""
 CHECK_MS_MAX = 1000
 """A check that took longer finds the component degraded (A66)."""
 
@@ -38,6 +42,51 @@ def checked(said: Health, took_ms: float) -> Health:
     if said.status is HealthState.HEALTHY and took_ms > CHECK_MS_MAX:
         return Health(HealthState.DEGRADED, f"its check took {took_ms:.0f} ms")
     return said
+
+
+def read_health(value: Any) -> Health:
+    """Read what an actor says of its health: nothing, True or 0 is healthy; 1 degraded; False or 2 unhealthy; a text is
+    degraded, and says why; or a report, {"status", "reason"}. ValueError for anything else.
+    """
+    match value:
+        case None | True:
+            return Health(HealthState.HEALTHY)
+        case False:
+            return Health(HealthState.UNHEALTHY, "it says so")
+        case int() if 0 <= value < len(_BY_NUMBER):
+            return Health(_BY_NUMBER[value], "it says so" if value else "")
+        case str():
+            return Health(HealthState.DEGRADED, value)
+        case {"status": str(status), "reason": reason} if status in HealthState:
+            return Health(HealthState(status), str(reason or ""))
+    raise ValueError(f"{value!r} says nothing of its health: that is 0, 1 or 2, a bool, a text, or a report")
+
+
+_BY_NUMBER = (HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNHEALTHY)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChecks:
+    """Options of health checks: how often an actor is asked, and when it is to be restarted (A67). InvalidSupervision.
+
+    every, timeout: s. A check that does not end in time has failed. failures: so many in a row are a restart.
+    """
+
+    every: float = CHECK_INTERVAL_S
+    timeout: float = CHECK_TIMEOUT_S
+    failures: int = FAILURES_MAX
+
+    def __post_init__(self) -> None:
+        if not 0 < self.every <= EVERY_S_MAX or not 0 < self.timeout <= EVERY_S_MAX:
+            raise InvalidSupervision(
+                f"health is asked for every so many seconds, and within so many: more than 0, at most {EVERY_S_MAX:g}; "
+                f"not {self.every!r} and {self.timeout!r}"
+            )
+        self.monitor()
+
+    def monitor(self) -> HealthMonitor:
+        """The count of an actor's checks."""
+        return HealthMonitor(self.failures, self.every)
 
 
 @dataclass(slots=True)

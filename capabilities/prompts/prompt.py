@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from capabilities.prompts.json_schema import check_parts, check_schema
 from durable.core.errors import BadArguments
@@ -97,7 +97,10 @@ class Settlement(BaseModel):
     def from_record(cls, record: Any) -> Settlement:
         """Read a resolved prompt's value; a bare value (settled past us) counts as the answer."""
         if isinstance(record, dict) and ("nonce" in record or "declined" in record):
-            return cls.model_validate(record)
+            try:
+                return cls.model_validate(record)
+            except ValidationError:
+                return cls(value=record)
         if isinstance(record, dict) and set(record) == {"data"}:
             return cls(value=record["data"])
         return cls(value=record)

@@ -50,3 +50,12 @@ def state_of(promise: str, *, declined: bool = False) -> PromptState:
     if promise == "pending":
         return _S.OPEN
     return step(_S.OPEN, _SETTLED_BY.get(promise, _E.DECLINE if declined else _E.ANSWER))
+
+
+def promise_states_of(state: PromptState) -> list[str]:
+    """The states of a promise whose question may be in this state."""
+    return [found for found in ("pending", "resolved", *_SETTLED_BY) if state in _both(found)]
+
+
+def _both(promise: str) -> set[PromptState]:
+    return {state_of(promise), state_of(promise, declined=True)}

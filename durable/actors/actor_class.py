@@ -11,7 +11,7 @@ from typing import Any, ClassVar, get_origin
 
 import msgspec
 
-from capabilities.actors.errors import StateMismatch, UnknownMethod
+from capabilities.actors.errors import InvalidSupervision, StateMismatch, UnknownMethod
 from durable.actors.names import check_kind
 from durable.actors.supervise import Supervise
 from durable.core.errors import BadArguments, NotEncodable
@@ -73,6 +73,22 @@ class ActorClass:
         self.fields = _fields(cls)
         self.methods = _methods(cls)
         self.durable = durable
+        self._check_health()
+
+    @property
+    def component(self) -> str | None:
+        """The component that its actors are; None for a class in Python."""
+        found: str | None = getattr(self.cls, "component", None)
+        return found
+
+    def _check_health(self) -> None:
+        """InvalidSupervision for checks that have nothing to ask: between turns, a durable actor is only read."""
+        if self.supervise is None or self.supervise.health is None or self.component is not None:
+            return
+        method = self.methods.get("health")
+        if method is None or (self.durable and not method.reads):
+            form = "@durable.read\n    def health(self)" if self.durable else "def health(self), a @durable.read"
+            raise InvalidSupervision(f"{self.kind} has health checks, and no method to ask: {form}")
 
     # -- messages -------------------------------------------------------------------------------------------------
 

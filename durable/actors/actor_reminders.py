@@ -26,9 +26,14 @@ async def actor_reminder(
     async def go_on() -> None:
         await actors.begin_reminder(actor, name, method, args, again, again, f"{own} next")
 
+    async def end() -> None:
+        await actors.end_of_reminder(actor, name, own)
+
     await ctx.sleep(first)
     for number in range(1, REMINDER_TURNS_MAX + 1):
         there = await ctx.run(send, number)
+        if again is None:
+            await ctx.run(end)
         if again is None or there is False:  # the actor was deleted
             return
         if number < REMINDER_TURNS_MAX:

@@ -24,6 +24,7 @@ from capabilities.actors.errors import (
     ActorCycle,
     ActorNotFound,
     ActorStopped,
+    ActorUnhealthy,
     InvalidSupervision,
     MessagingError,
     RequestTimedOut,
@@ -31,14 +32,16 @@ from capabilities.actors.errors import (
     TreeIntegrityViolation,
     UnknownCorrelation,
 )
+from capabilities.actors.health import Health, HealthChecks
 from capabilities.actors.mailbox import FullMailbox, Mailbox
 from capabilities.actors.restart_history import Allowed, RestartWindow
 from capabilities.actors.router import Address, Router
-from capabilities.actors.states import ActorEvent, ActorState, ChildState, step_actor
+from capabilities.actors.states import ActorEvent, ActorState, ChildState, HealthState, step_actor
 from capabilities.actors.supervision import ChildSpec, Strategy, Supervisor
 from capabilities.actors.topics import Subscriptions
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
 from durable.actors.actor_requests import failure_of, reply_data
+from durable.actors.health_watch import ActorHealth, HealthUnasked, HealthWatch, ask_in_time
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
@@ -117,6 +120,8 @@ class LocalActor:
         self.parent: LocalActor | None = None
         self.children: dict[str, LocalActor] = {}
         self.restarted = 0
+        self.health: ActorHealth | None = None
+        """What checks found last."""
         self._policy = (described.supervise or _UNSUPERVISED).policy
         self._window = RestartWindow(self._policy.max_restarts, self._policy.within_s)
         self._mailbox: Mailbox[LocalMessage] = self._opened()
@@ -179,6 +184,8 @@ class LocalActor:
             if self.state is ActorState.STARTING:
                 self.state = step_actor(self.state, ActorEvent.BEGIN)
             self.house.note("child_started", self)
+            if self.described.supervise is not None and self.described.supervise.health is not None:
+                self.house.health_watch.begin(self, asyncio.get_running_loop())
         return self._object
 
     async def _started(self, made: Any, context: LocalContext) -> None:
@@ -252,6 +259,39 @@ class LocalActor:
             self._task.cancel()
         return self._task is not None
 
+    # -- health: an actor as the watch sees it (A67) ------------------------------------------------------------------
+
+    @property
+    def checks(self) -> HealthChecks:
+        """How often it is asked."""
+        supervise = self.described.supervise
+        assert supervise is not None
+        assert supervise.health is not None
+        return supervise.health
+
+    async def ask(self, timeout_s: float) -> Health | HealthUnasked | None:
+        """Ask its object, between two messages."""
+        if self._object is None or self._mailbox.closed:
+            return HealthUnasked.GONE
+        if self._task is not None:
+            return HealthUnasked.BUSY
+        reply: asyncio.Future[Health | None] = asyncio.get_running_loop().create_future()
+        try:
+            self.take((_HEALTH, (timeout_s,), {}, reply, ()))
+            return await reply
+        except ActorStopped:
+            return HealthUnasked.GONE
+
+    async def found(self, state: HealthState, reason: str) -> None:
+        """Tell of it."""
+        self.health = ActorHealth(str(state), reason, int(time.time() * 1_000))
+        self.house.note(f"health_{state}", self, reason)
+
+    async def unhealthy(self, reason: str) -> None:
+        """Fail as a turn that raised: supervision decides, behind the mail that waits."""
+        with suppress(ActorStopped, MessagingError):
+            self.take((_UNHEALTHY, (reason, self.restarted), {}, None, ()))
+
     @property
     def task(self) -> asyncio.Task[None] | None:
         """The turn at work."""
@@ -288,6 +328,8 @@ class LocalActors:
         self._actors: dict[str, LocalActor] = {}
         self._escalations: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
+        self.health_watch = HealthWatch()
+        """Asks those whose class has health checks."""
         self._subscriptions: Subscriptions[str] = Subscriptions()
         self._requests: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
@@ -455,6 +497,7 @@ class LocalActors:
 
     async def close(self) -> None:
         """End them all, within the time for that: whoever waits gets ActorStopped."""
+        await self.health_watch.close()
         ended = [each for each in self._actors.values() if each.end_turn()]
         for each in self._actors.values():
             each.stop("the engine is closed")
@@ -518,5 +561,19 @@ async def _nothing(_actor: Any, _context: LocalContext) -> None:
     """The message of a start: all of it is done before its turn."""
 
 
+async def _ask_health(made: Any, context: LocalContext, timeout_s: float) -> Health | None:
+    """The message of a health check."""
+    method = context._actor.described.method("health")
+    return await ask_in_time(lambda: method.fn(made, *(() if method.reads else (context,))), timeout_s)
+
+
+async def _be_unhealthy(_made: Any, context: LocalContext, reason: str, restarted: int) -> None:
+    """The message of checks that failed too often: it fails until the actor was restarted."""
+    if context._actor.restarted == restarted:
+        raise ActorUnhealthy(shown(context.name), reason)
+
+
+_HEALTH = ActorMethod("__health__", _ask_health, _ask_health, False, None)
+_UNHEALTHY = ActorMethod("__unhealthy__", _be_unhealthy, _be_unhealthy, False, None)
 _START = ActorMethod("__start__", _nothing, _nothing, False, None)
 _UNSUPERVISED = Supervise()

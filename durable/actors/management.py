@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import inspect
 import os
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from capabilities.actors.actor_events import ActorEventRecord, MemorySink
 from capabilities.actors.errors import ActorStopped, MailboxFull, RequestTimedOut
-from capabilities.actors.states import ChildState
+from capabilities.actors.health import Health
+from capabilities.actors.states import ChildState, HealthState
 from capabilities.actors.supervision import ChildSpec, Strategy, Supervisor
 from capabilities.actors.supervision_tree import SupervisionTree, TreeNode
 from capabilities.actors.topics import matches, pattern_words, topic_words
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
 from durable.actors.actor_messaging import ActorMessaging
 from durable.actors.actor_reminders import actor_reminder
+from durable.actors.health_watch import ActorHealth, HealthUnasked, HealthWatch, StoredActor
 from durable.actors.local_actors import LocalActor, LocalActors
 from durable.actors.names import PREFIX, actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference, InsideReference, OutsideReference
@@ -76,6 +81,8 @@ class ActorInfo:
     waiting: int
     created_at: int
     updated_at: int
+    health: ActorHealth | None = None
+    """For `get`; None where its class has no health checks, or none was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,8 @@ class Actors:
         """What supervision did in this engine, the newest first, and counts by severity (A68)."""
         self.local = LocalActors(engine, self.note)
         """Those that are kept in memory (`durable=False`)."""
+        self.health_watch = HealthWatch()
+        """Asks actors of the store that took a message here lately how they are (A67)."""
         self.messaging = ActorMessaging(self, engine, self.local)
         """What code with the capability `messaging` sends."""
 
@@ -196,14 +205,21 @@ class Actors:
         self, described: ActorClass, actor: str, method: ActorMethod, args: list[Any], kwargs: dict[str, Any]
     ) -> Any:
         """Run a reading method on the state that was saved last."""
-        try:
-            row = (await self._engine.store.request("actor.get", {"actor": actor})).data
-        except StoreRefused as refused:
-            if refused.status != 404:
-                raise
-            row = {"state": None, "version": 0}
+        row = await self.row(actor)
+        return await self.look_at(described, actor, method, row or {"state": None, "version": 0}, args, kwargs)
+
+    async def look_at(
+        self,
+        described: ActorClass,
+        actor: str,
+        method: ActorMethod,
+        row: dict[str, Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Any:
+        """The same with the row of the actor."""
         instance = described.instance(shown(actor), row["state"], row["version"])
-        given, named = method.shaped(args, kwargs)
+        given, named = method.shaped(list(args), dict(kwargs))
         found = method.fn(instance, *given, **named)
         return await found if inspect.isawaitable(found) else found
 
@@ -286,7 +302,7 @@ class Actors:
 
         False where there is no such actor any more.
         """
-        row = await self._row_of(actor)
+        row = await self.row(actor)
         if row is None:
             return False
         if row["status"] == "running":
@@ -299,6 +315,11 @@ class Actors:
         found = await self._end_reminder(actor, reminder)
         await self._engine.store.request("kv.delete", {"namespace": actor, "key": reminder})
         return found
+
+    async def end_of_reminder(self, actor: str, reminder: str, execution: str) -> None:
+        """Its last message was sent: forget its name, unless another one has that by now."""
+        place = {"namespace": actor, "key": reminder, "value": f'"{execution}"'}
+        await self._engine.store.request("kv.delete", place)
 
     async def _end_reminder(self, actor: str, reminder: str, but: str = "") -> bool:
         execution = await self._reminder_of(actor, reminder)
@@ -314,6 +335,48 @@ class Actors:
         answer = (await self._engine.store.request("kv.get", {"namespace": actor, "key": reminder})).data
         text = answer.get("value")
         return text.strip('"') if isinstance(text, str) else ""
+
+    # -- health -----------------------------------------------------------------------------------------------------
+
+    def watch(self, described: ActorClass, actor: str, loop: asyncio.AbstractEventLoop) -> None:
+        """Ask an actor for its health from now on, for a minute, where its class says so. loop: the engine's."""
+        checks = None if described.supervise is None else described.supervise.health
+        if checks is not None:
+            self.health_watch.begin(StoredActor(self, described, actor, checks), loop)
+
+    async def component_health(
+        self, component: str, actor: str, state: dict[str, Any], timeout_s: float
+    ) -> Health | HealthUnasked | None:
+        """The health of an actor that is a component. state: of its row."""
+        found: Health | None
+        kept = state.get("kept")
+        if kept is not None:
+            before = (kept["execution"], base64.b64decode(kept["state"]))
+            found = await self._engine.sandbox.module_health(component, actor, before, timeout_s)
+            return found
+        from durable.sandbox.component_instances import NoInstance
+
+        try:
+            found = await self._engine.sandbox.instance_health(actor, state.get("last", ""), timeout_s)
+        except NoInstance:
+            return HealthUnasked.BUSY
+        return found
+
+    async def health_changed(self, actor: str, state: HealthState, reason: str) -> None:
+        """Keep what was found beside the actor, and tell the engine's observers."""
+        self.note(f"health_{state}", actor, reason)
+        found = msgspec.json.encode(ActorHealth(str(state), reason, int(time.time() * 1_000))).decode()
+        place = {"namespace": ids.health_of(actor), "key": "health", "value": found, "quota": KV_BYTES_MAX}
+        await self._engine.store.request("kv.set", place)
+
+    def let_go(self, actor: str) -> None:
+        """End the instance that is kept here for an actor."""
+        self._engine.let_go(actor)
+
+    async def close(self) -> None:
+        """End the actors in memory, and ask none any more."""
+        await self.health_watch.close()
+        await self.local.close()
 
     # -- journals ---------------------------------------------------------------------------------------------------
 
@@ -333,7 +396,16 @@ class Actors:
     async def get(self, cls: type | str, key: str) -> ActorInfo:
         """An actor as it stands. NotFound."""
         name = actor_name(cls if isinstance(cls, str) else class_of(cls).kind, key)
-        return actor_info(await self._asked("actor.get", name))
+        row = await self._asked("actor.get", name)
+        answer = (await self._engine.store.request("kv.get", {"namespace": ids.health_of(name), "key": "health"})).data
+        text = answer.get("value")
+        known = msgspec.json.decode(text, type=ActorHealth) if isinstance(text, str) else None
+        return replace(actor_info(row), health=known)
+
+    async def health(self, cls: type | str, key: str) -> ActorHealth | None:
+        """The health of an actor as checks found it last, in memory or of the store; None before any. NotFound."""
+        local = self._local(cls, key)
+        return (await self.get(cls, key)).health if local is None else local.health
 
     async def find(self, *, kind: str | None = None, status: str | None = None) -> list[ActorInfo]:
         """All actors, by name."""
@@ -448,9 +520,9 @@ class Actors:
             chain.append(above)
             if above == name:
                 return f"supervisors in a circle: {' under '.join(map(shown, chain))}"
-            row = await self._row_of(above)
+            row = await self.row(above)
             above = None if row is None else row["parent"]
-        row = await self._row_of(name)
+        row = await self.row(name)
         if row is not None and row["parent"] != parent:
             known = "nobody" if row["parent"] is None else shown(row["parent"])
             return f"{shown(name)} is there already, under {known}; an actor is spawned before its first message"
@@ -459,7 +531,8 @@ class Actors:
             self.note("child_started", name, f"under {shown(parent)}")
         return None
 
-    async def _row_of(self, name: str) -> dict[str, Any] | None:
+    async def row(self, name: str) -> dict[str, Any] | None:
+        """The row of an actor; None where there is none."""
         try:
             return await self._asked("actor.get", name)
         except NotFound:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from capabilities.actors.backoff import Backoff, backoff_of
 from capabilities.actors.errors import InvalidSupervision
+from capabilities.actors.health import HealthChecks
 from capabilities.actors.supervision import Strategy
 from durable.core.errors import Fatal
 from durable.functions.failures import raised
@@ -32,7 +33,8 @@ class Supervise:
     the actor that spawned this one is told, whose `strategy` says which of its children are restarted.
 
     backoff: "exponential", "component", "jittered", "immediate", "linear", or a `durable.Backoff`. replies: classes of
-    errors that are answers, and no failures, as `durable.Fatal` always is. Raises InvalidSupervision.
+    errors that are answers, and no failures, as `durable.Fatal` always is. health: how often `health` is asked, and
+    after how many failures the actor is restarted as after an error. Raises InvalidSupervision.
     """
 
     max_restarts: int = 3
@@ -41,6 +43,7 @@ class Supervise:
     exhausted: Exhausted = "stop"
     strategy: Strategy | Literal["one_for_one", "one_for_all", "rest_for_one"] = Strategy.ONE_FOR_ONE
     replies: tuple[type[BaseException], ...] = ()
+    health: HealthChecks | None = None
     policy: Backoff = field(init=False)
     """`backoff` with these limits."""
 
@@ -55,6 +58,8 @@ class Supervise:
         replies = self.replies if isinstance(self.replies, tuple) else (self.replies,)
         if not all(isinstance(each, type) and issubclass(each, BaseException) for each in replies):
             raise InvalidSupervision(f"replies are classes of exceptions, not {self.replies!r}")
+        if self.health is not None and not isinstance(self.health, HealthChecks):
+            raise InvalidSupervision(f"health is durable.HealthChecks(every=…), not {self.health!r}")
         given = backoff_of(self.backoff)
         policy = Backoff(
             given.growth,

@@ -6,11 +6,20 @@ cannot change between them, since the next message is not begun before this one 
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from capabilities.actors.errors import ActorCycle, ActorStopped, CodecError, JournalFull, StateMismatch, UnknownMethod
+from capabilities.actors.errors import (
+    ActorCycle,
+    ActorStopped,
+    ActorUnhealthy,
+    CodecError,
+    JournalFull,
+    StateMismatch,
+    UnknownMethod,
+)
 from capabilities.actors.restart_history import Allowed, RestartWindow
 from capabilities.sandbox.errors import CapabilityDenied, ComponentNotFound, ExecutionFailed
 from durable.actors.actor_class import ActorClass
@@ -24,8 +33,8 @@ from durable.store.port import StoreFace
 if TYPE_CHECKING:
     from durable.functions.context import Context
 
-START, CHILD_FAILED = "__start__", "__child_failed__"
-"""Messages of the engine's own: of a supervisor that spawns an actor, and of a child that gave up."""
+START, CHILD_FAILED, UNHEALTHY = "__start__", "__child_failed__", "__unhealthy__"
+"""Messages of the engine's own: of a supervisor that spawns an actor, of a child that gave up, of a health check."""
 
 NOTE_CHARS_MAX = 500
 """Of an error, in an actor's status."""
@@ -70,6 +79,8 @@ class TurnActivation:
         self._name = name
         self._promise_id = promise_id
         self._row = row
+        self._loop = asyncio.get_running_loop()
+        """The engine's: a turn runs on a loop of its own."""
         self._restarts: list[float] = row["restarts"]
         self._saves: dict[str, Any] | None = None
         self._restarted = 0
@@ -85,6 +96,9 @@ class TurnActivation:
             self._save(dead=str(stopped))
             raise stopped
         own = self._own(context, message)
+        own.actors.watch(self._described, self._name, self._loop)
+        if message.get("method") == UNHEALTHY:
+            return await self._unhealthy(own, message)
         if message.get("method") == CHILD_FAILED:
             return await self._child_failed(own, message)
         while True:
@@ -148,13 +162,14 @@ class TurnActivation:
         if await self._restarts_after(context, supervise, _told(error)):
             return False
         note = f"{_told(error)}, after {supervise.max_restarts} restarts within {supervise.within:g} s"
+        letter = {} if isinstance(error, ActorUnhealthy) else {"dead": note}  # nobody's message
         if supervise.exhausted == "drop":
-            self._save(dead=note)
+            self._save(**letter)
             return True
         parent = self._row.get("parent")
         if supervise.exhausted == "escalate" and parent is not None:
             await context.tell_by_name(parent, CHILD_FAILED, [self._name, note], self._promise_id)
-        self._save(dead=note, status="failed", note=note)
+        self._save(**letter, status="failed", note=note)
         context.actors.note("child_failed", self._name, note)
         return True
 
@@ -188,6 +203,18 @@ class TurnActivation:
         if self._restarts != self._row["restarts"]:
             fields |= {"restarts": self._restarts, "restarted": self._restarted}
         self._saves = fields
+
+    async def _unhealthy(self, context: ActorContext, message: dict[str, Any]) -> None:
+        """Its checks failed too often: a restart like that after an error, or its end (A67)."""
+        (reason,) = message.get("args") or ("",)
+        actors, name = context.actors, self._name
+
+        async def let_go() -> None:  # of a message between the check and this turn
+            actors.let_go(name)
+
+        await context.run(let_go)
+        if not await self._gives_up(context, ActorUnhealthy(shown(self._name), str(reason))):
+            self._save()
 
     # -- a supervisor's own ---------------------------------------------------------------------------------------
 

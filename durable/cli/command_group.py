@@ -48,6 +48,7 @@ COMMANDS = {
     "actor": "Actors: list, show, send, ask, state, stop, restart, delete, tree, dead-letters.",
     "sandbox": "Foreign code: run, health, install.",
     "queue": "Queues: list, show, set, pause, resume, drain.",
+    "deployment": "Deployments: list, use, move, delete.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
     "alias": "Say what a function is known by since it was renamed.",

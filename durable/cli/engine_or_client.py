@@ -18,7 +18,7 @@ from durable.cli.text_output import Out
 from durable.core import ids
 from durable.core.definition_id import capability_id, is_capability
 from durable.core.errors import NotServed, StoreError
-from durable.engine.views import CELL
+from durable.engine.views import CELL, ServedFunctions
 from durable.sessions.required_capabilities import own_capabilities
 from durable.store.port import StoreFace, open_store
 
@@ -156,7 +156,7 @@ async def drive(settings: Settings, out: Out, job: CommandWork) -> Standing:
         async with opened(settings, create=job.create) as store:
             needs = job.needs if job.id is None else job.needs | await needs_of(store.reads, job.id)
             living = await served(store)
-            serving = not living.serve(needs)
+            serving = not living.serve(needs) or not await _goes_on(store, living, job.id)
             if serving:
                 await _load(store, needs)
         if settings.override_environment and not serving:
@@ -187,11 +187,13 @@ async def follow_here(engine: Engine, job: CommandWork, execution_id: str, *, se
                 continue
             if isinstance(standing, GoesOn):
                 if serving:
+                    await _require_deployment(engine, execution_id)
                     await _require_served(store, execution_id, standing)
                     _require_session(engine, execution_id, standing)
                 else:
                     needs = standing.needs | await _capabilities_of(store, standing)
-                    if not (await served(store)).serve(needs):
+                    living = await served(store)
+                    if not living.serve(needs) or not await _goes_on(store, living, execution_id):
                         job.needs |= needs
                         return None
             if resting:
@@ -231,6 +233,24 @@ async def _require_served(store: StoreFace, execution_id: str, standing: GoesOn)
         f"{execution_id} cannot go on: no engine serves {', '.join(missing)}, and it cannot be loaded here: {reasons}. "
         f"Nothing is lost: put it back, then `durable resume {execution_id}`"
     )
+
+
+async def _goes_on(store: StoreFace, living: ServedFunctions, execution_id: str | None) -> bool:
+    """Whether an engine of the deployment that it belongs to is alive."""
+    row = None if execution_id is None else await store.reads.get_execution(execution_id)
+    return row is None or not row.function or living.go_on_with(row)
+
+
+async def _require_deployment(engine: Engine, execution_id: str) -> None:
+    """Require that an engine of its deployment is alive: this one, or another."""
+    row = await engine.store.reads.get_execution(execution_id)
+    if row is None or row.deployment == engine.deployment or not row.deployment:
+        return
+    if row.deployment not in (await served(engine.store)).deployments:
+        raise NotServed(
+            f"{execution_id} belongs to the deployment {row.deployment}, of which no engine is alive. Nothing is lost: "
+            f"start one, or have it go on with other code by `durable deployment move NAME {row.id}`"
+        )
 
 
 def _require_session(engine: Engine, execution_id: str, standing: GoesOn) -> None:

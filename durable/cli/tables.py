@@ -59,6 +59,11 @@ def note_of(view: ExecutionView) -> str:
     if view.unknown_capabilities:
         names = ", ".join(view.unknown_capabilities)
         return f"waits for an engine that knows the capability {names}; `durable resume {view.id}`"
+    if view.stuck and view.deployment:
+        return (
+            f"no living engine of deployment {view.deployment} serves {view.function}; start one, or"
+            f" `durable deployment move NAME {view.id}`"
+        )
     if view.stuck:
         instance = instance_of(view.function)
         lacking = "" if instance is None else f": none has a {instance[0]} registered as {instance[1]!r}"

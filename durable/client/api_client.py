@@ -19,7 +19,7 @@ from durable.client.api_models import Page
 from durable.core.errors import BadArguments, EngineClosed, Halted, StoreUnreachable, Waiting
 from durable.core.ids import mint_execution_id
 from durable.core.retries import Retries
-from durable.records.view_models import ExecutionView, PromptView, SessionView, StepView
+from durable.records.view_models import ExecutionView, SessionView, StepView
 
 if TYPE_CHECKING:
     import aiohttp
@@ -186,9 +186,12 @@ class Client:
 
     # -- people, sessions ---------------------------------------------------------------------------------------------
 
-    def prompts(self, *, execution: str | None = None) -> AsyncIterator[PromptView]:
-        """Open questions, oldest first."""
-        return self._pages("/prompts", Page[PromptView], {"execution": execution})
+    def prompts(self, *, state: str = "open", execution: str | None = None) -> AsyncIterator[api_models.PromptDetail]:
+        """Questions: open ones, oldest first, or settled ones, newest first.
+
+        state: open, settled, or how they were settled: answered, declined, expired, cancelled, rejected.
+        """
+        return self._pages("/prompts", Page[api_models.PromptDetail], {"state": state, "execution": execution})
 
     async def answer(
         self,

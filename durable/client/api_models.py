@@ -234,12 +234,15 @@ class PromiseSettled(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class PromptDetail(PromptView):
-    """A question, open or settled. `state`: open, answered, declined, expired or cancelled."""
+    """A question, open or settled. `state`: open, answered, declined, expired, cancelled, or rejected (its promise was
+    settled past the inbox, with an error)."""
 
     state: str = "open"
     value: Any = None
     """The answer; never that to a secret."""
     by: str | None = None
+    why: str = ""
+    settled_at: str | None = None
 
 
 class GiveAnswer(Body, frozen=True, kw_only=True):

@@ -440,7 +440,8 @@ class Notified(Event, frozen=True):
 
 class ActorSupervised(Event, frozen=True):
     """Supervision of an actor, `Class 'key'`, in this engine: `what` is child_started, child_stopped,
-    child_restarted, child_failed or restart_limit_exceeded, `detail` why.
+    child_restarted, child_failed or restart_limit_exceeded; or health_healthy, health_degraded or health_unhealthy,
+    where checks found a change. `detail` says why.
     """
 
     actor: str
@@ -461,7 +462,7 @@ def level_of(event: Event) -> int:
             return logging.DEBUG
         case Notified():
             return logging.INFO
-        case ActorSupervised(what="child_started" | "child_stopped"):
+        case ActorSupervised(what="child_started" | "child_stopped" | "health_healthy"):
             return logging.DEBUG
         case _:
             return logging.WARNING

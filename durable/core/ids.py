@@ -84,6 +84,11 @@ def session_output(session: str) -> str:
     return f"{session}@0"
 
 
+def health_of(actor: str) -> str:
+    """The namespace of what checks found of an actor's health: no key of an actor has a `~`."""
+    return f"{actor}~health"
+
+
 def execution_promise(execution_id: str) -> str:
     """`exec:<execution id>` for a given or minted id."""
     if not _MINTED.match(execution_id):

@@ -60,6 +60,9 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
+DEPLOYMENT_CHARS_MAX = 128
+"""A deployment's name: a version, a digest, a tag of an image."""
+
 QUEUE_NAME_CHARS_MAX = 160
 QUEUE_KEY_CHARS_MAX = 256
 """A queue's name and the keys in it: words that people read, and that indexes hold whole."""

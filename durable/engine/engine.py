@@ -29,6 +29,7 @@ from durable.core.observers import Observers
 from durable.core.value_codec import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
+from durable.engine.deployment_operations import Deployments, deployment_name
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
@@ -114,6 +115,7 @@ class Engine:
         webhooks: Sequence[Webhook] = (),
         concurrency: int = TASKS_MAX,
         queues: Iterable[Queue | str] | None = None,
+        deployment: str | None = None,
         codec: ValueCodec | None = None,
         observer: Observer | Iterable[Observer] = log_event,
     ) -> None:
@@ -121,6 +123,7 @@ class Engine:
             raise BadArguments(f"concurrency is a whole number from 1, not {concurrency!r}")
         self._concurrency = concurrency
         self._taken = None if queues is None else sorted({name_of(queue) for queue in queues})
+        self.deployment = deployment_name(deployment)
         self._observer = observer = Observers.of(observer)
         self._attempts = AttemptEvents(observer)
         self.engine_id = uuid.uuid4().hex
@@ -156,6 +159,7 @@ class Engine:
         self._actors: Actors | None = None
         self._queues: Queues | None = None
         self._schedules: Schedules | None = None
+        self._deployments: Deployments | None = None
         self._webhooks = tuple(webhooks)
 
     async def __aenter__(self) -> Self:
@@ -215,6 +219,7 @@ class Engine:
             group=self.group,
             remote=self._remote,
             observer=self._observer,
+            deployment=self.deployment,
         )
         self._prompts = Inbox(store, observer=self._observer)
         self._undo.append(store.watch(self._on_change))
@@ -238,6 +243,8 @@ class Engine:
         store = self.store
         if self._resonate is not None:
             return
+        if self.deployment:
+            store.require("deployments")
         self._connection = connection = store.connect(self.engine_id, self.group)
         self._resonate = sdk.build(
             connection,
@@ -267,6 +274,7 @@ class Engine:
                 "pid": os.getpid(),
                 "functions": [FUNCTION_ID, *KNOWN, *self._capabilities.served()],
                 "serves_sessions": self._taken is None,
+                "deployment": self.deployment,
                 **({} if self._taken is None else {"queues": self._taken}),
             },
         )
@@ -289,7 +297,8 @@ class Engine:
         slots = sdk.slots_of(self._resonate)
         slots.close()
         serves_none = {"engine": self.engine_id, "group": self.group, "pid": os.getpid(), "functions": []}
-        await self.store.request("engine.join", {**serves_none, "serves_sessions": False})
+        kept = {"serves_sessions": False, "deployment": self.deployment}
+        await self.store.request("engine.join", {**serves_none, **kept})
         ends = None if limit is None else asyncio.get_running_loop().time() + limit
         while slots.held:
             if ends is not None and asyncio.get_running_loop().time() >= ends:
@@ -324,7 +333,7 @@ class Engine:
             await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
         if self._actors is not None:
-            await self._actors.local.close()
+            await self._actors.close()
         if self._sandbox is not None:
             await self._sandbox.close()
         self._changes.tell()
@@ -372,6 +381,13 @@ class Engine:
         if self._queues is None:
             self._queues = Queues(self.store, self.changed)
         return self._queues
+
+    @property
+    def deployments(self) -> Deployments:
+        """The deployments of the store: listed, chosen for new work, given up; executions moved to another one."""
+        if self._deployments is None:
+            self._deployments = Deployments(self)
+        return self._deployments
 
     @property
     def schedules(self) -> Schedules:
@@ -715,20 +731,25 @@ class Engine:
             function, record_of(root), record, store=self.store, threads=self._threads, cells=self
         )
 
-    async def upgrade(self, id: str, fn: Function[..., Any]) -> ReplayCheck:
+    async def upgrade(self, id: str, fn: Function[..., Any], *, deployment: str | None = None) -> ReplayCheck:
         """Have an open execution that nobody runs go on as `fn`, another version of its function, if it replays so.
 
-        Returns the check. Conflict where it would not replay, runs, or has ended; NotFound.
+        deployment: whose engines go on with it, others than so far. Returns the check. Conflict where it would not
+        replay, runs, or has ended; NotFound.
         """
         row = await self.store.reads.get_execution(id)
         found = await self.check_replay(id, fn)
         assert row is not None
         if not found.ok:
             raise Conflict(f"{id} would not be replayed by {fn.id}: {found.reason}")
-        wish = {"id": ids.execution_promise(id), "function": fn.id, "source": fn.source, "version": row.starts}
+        wish: dict[str, Any] = {"id": ids.execution_promise(id), "function": fn.id, "source": fn.source}
+        wish |= {"version": row.starts, "deployment": deployment}
         try:
             await self.store.request("execution.upgrade", wish)
         except StoreRefused as refused:
+            if refused.status == 404:
+                hint = "`durable deployment list` shows what there is"
+                raise NotFound("deployment", deployment or "", hint) from None
             raise Conflict(refused.message) from None
         return replace(found, function=fn.id)
 
@@ -1020,6 +1041,7 @@ class EngineOptions(TypedDict, total=False):
     webhooks: Sequence[Webhook]
     concurrency: int
     queues: Iterable[Queue | str] | None
+    deployment: str | None
     codec: ValueCodec | None
     observer: Observer | Iterable[Observer]
 
@@ -1037,9 +1059,10 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     where Python or a package is another one than before; what cannot be loaded is lost, and named. webhooks: where
     questions are told of, each a `durable.Webhook(url, secret)`; signed, and sent until they are taken. concurrency:
     how many executions it runs at a time; those that wait do not count. queues: the queues from which alone it takes
-    executions; then it takes none that stands in no queue, and no sessions. codec: how values are written, a
-    `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called with each of the engine's
-    events, or several of them (docs/telemetry.md); the log when not given.
+    executions; then it takes none that stands in no queue, and no sessions. deployment: what this code is called: new
+    work goes to the newest, what has begun stays with its own (docs/versions.md; DURABLE_DEPLOYMENT when None). codec:
+    how values are written, a `durable.ValueCodec`: encrypted, compressed (DURABLE_KEYS when None). observer: called
+    with each of the engine's events, or several of them (docs/telemetry.md); the log when not given.
     """
     return Engine(target, **options)
 

@@ -21,6 +21,7 @@ from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost
 from durable.store.operations import execution_tags
+from durable.store.operations.deployments import DEPLOYMENT
 from durable.store.port import StoreFace
 from durable.store.protocol.requests import Refused
 from durable.store.rows import ExecutionRow
@@ -30,7 +31,15 @@ class Executions:
     """The operations of `durable.Engine` on executions and cells, by their ids."""
 
     def __init__(
-        self, store: StoreFace, host: SessionHost, *, engine_id: str, group: str, remote: bool, observer: Observers
+        self,
+        store: StoreFace,
+        host: SessionHost,
+        *,
+        engine_id: str,
+        group: str,
+        remote: bool,
+        observer: Observers,
+        deployment: str = "",
     ) -> None:
         self.resonate: Any = None
         """The SDK's engine once this process serves: it may begin here what it has just recorded."""
@@ -40,6 +49,7 @@ class Executions:
         self._group = group
         self._remote = remote
         self._observer = observer
+        self._deployment = deployment
 
     async def start(
         self,
@@ -57,6 +67,8 @@ class Executions:
         """
         promise = self._root(execution_id, function, data, arguments, timeout)
         promise["tags"] |= _checked(tags)
+        if self._deployment:
+            promise["tags"][DEPLOYMENT] = self._deployment
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
             if self._observer.watching:

@@ -1,7 +1,7 @@
 """Which running cells have a worker that cannot go on by itself, as this machine's kernel tells it now.
 
 For lists, of whatever engine's workers. The engine itself watches its own and tells of them as events
-(`bridge/host/vitals_watch.py`); what stuck means is in one place for both (`bridge/host/proc_vitals.py`).
+(`bridge/host/worker_watch.py`); what stuck means is in one place for both (`bridge/host/proc_vitals.py`).
 """
 
 from __future__ import annotations

@@ -54,17 +54,31 @@ class ServedFunctions:
     pids: dict[str, int]
     each: tuple[tuple[str, ...], ...] = ()
     """The functions of each."""
+    deployments: tuple[str, ...] = ()
+    """The deployment of each."""
 
     @classmethod
     def by(cls, engines: Sequence[EngineRow], alive: Callable[[str], bool]) -> ServedFunctions:
         """From the engines that joined, and who of them lives."""
         living = [row for row in engines if alive(row.engine)]
         functions = frozenset(name for row in living for name in row.functions)
-        return cls(functions, {row.engine: row.pid for row in living}, tuple(row.functions for row in living))
+        return cls(
+            functions,
+            {row.engine: row.pid for row in living},
+            tuple(row.functions for row in living),
+            tuple(row.deployment for row in living),
+        )
 
     def serve(self, functions: Iterable[str]) -> bool:
         """Whether every one of these, by the ids that are recorded, is served."""
         return all(is_served(function, self.functions) for function in functions)
+
+    def go_on_with(self, row: ExecutionRow) -> bool:
+        """Whether an engine of the deployment that an execution belongs to serves its function."""
+        if row.session is not None or not (row.starts or row.deployment):
+            return self.serve([row.function])
+        own = [each for each, name in zip(self.each, self.deployments, strict=True) if name == row.deployment]
+        return any(is_served(row.function, functions) for functions in own)
 
     def unknown(self, needed: Mapping[str, str]) -> list[str]:
         """The capabilities, by name, for which a session's cells wait; none where one engine knows all of them."""
@@ -124,7 +138,7 @@ def execution_view(
     waits for, `needed` its session's capabilities."""
     can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
     unknown = served.unknown(needed) if can_go_on else []
-    unserved = bool(unknown) or (bool(row.function) and not is_served(row.function, served.functions))
+    unserved = bool(unknown) or (bool(row.function) and not served.go_on_with(row))
     error = None
     if row.state in PROMISE_OF:
         error = str(_rebuilt(PROMISE_OF[row.state], row.value, row.id))
@@ -154,6 +168,7 @@ def execution_view(
         unknown_capabilities=unknown,
         tags=tags_of(row.tags),
         signals=list(signals),
+        deployment=row.deployment,
     )
 
 

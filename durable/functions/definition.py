@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
-from durable.functions.companion import Companion
 from durable.functions.failures import Rejection, raised, rebuild
+from durable.functions.pass_data import Companion
 from durable.functions.redefinition import Definition
 from durable.records import notation
 from durable.records.values import argument_digests, bind_json, call_digest, encode_arguments, hints_of

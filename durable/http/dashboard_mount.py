@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
-from durable.http.site import Site
+from durable.http.server_state import Site
 
 if TYPE_CHECKING:
     from durable.http.dashboard.dashboard import Dashboard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from durable.core.limits import BODIES_BYTES_MAX
-from durable.http.site import Site
+from durable.http.server_state import Site
 
 
 class Turned(Exception):

@@ -25,7 +25,7 @@ from durable.core.limits import BATCH_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES
 from durable.http.access.roles import Role, TokenHolder
 from durable.http.pages.layout import HEADERS, said_page
 from durable.http.request_body import RequestBody, Turned
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.http.sse import stream
 from durable.store.protocol.requests import Id
 from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT

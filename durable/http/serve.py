@@ -16,7 +16,7 @@ from durable.core.errors import StoreError
 from durable.core.limits import CONNECTION_IDLE_S, HTTP_HEAD_BYTES_MAX, SHUTDOWN_S
 from durable.http.connections import DeadlineConnection
 from durable.http.routes import create_app
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.prompts.url_listeners import keep_posting
 from durable.store.upkeep.blob_sweeper import keep_swept
 

@@ -53,6 +53,8 @@ class ExecutionView:
     """The words that it is found by."""
     signals: list[str] = field(default_factory=list)
     """The names of the signals that it waits for."""
+    deployment: str = ""
+    """Whose engines run it; "" for those of none, and where that is not decided yet."""
 
 
 @dataclass(frozen=True, slots=True)

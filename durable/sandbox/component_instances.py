@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from capabilities.actors.health import Health
+from capabilities.actors.states import HealthState
 from capabilities.sandbox.errors import CapabilityDenied, ComponentTrapped, ExecutionFailed, SandboxError
-from capabilities.sandbox.host_calls import HostCall
+from capabilities.sandbox.host_calls import CallFailed, HostCall
 from capabilities.sandbox.limits import MIB
 from capabilities.sandbox.wasm.actor_instance import ActorInstance, Dropped, InstanceMessage
+from capabilities.sandbox.wasm.fuel_meter import FuelMeter, Outcome
 from capabilities.sandbox.wasm.wit_values import Err, plain
 from durable.core.errors import NonDeterminism
 from durable.sandbox.journal import JournalEntry, JournalPort, write_entry
@@ -31,6 +34,8 @@ KEPT_BYTES_MAX = 256 * MIB
 """Instances that one engine keeps between messages, and their memory by their limits."""
 IDLE_S = 60.0
 """Seconds after which an instance that got no message is let go."""
+CHECKS_MAX = 100
+"""Health checks of an instance between two messages; they are given to it again with its journal."""
 CLEANUP_S = 5.0
 """Seconds that the cleanup of an instance may take (A26)."""
 SAVED_BYTES_MAX = 8 * MIB
@@ -74,11 +79,16 @@ class _Kept:
     idle: asyncio.TimerHandle | None = field(default=None, repr=False)
     saves: bytes | None = None
     """What it has saved within the present message."""
+    checks: list[JournalEntry] = field(default_factory=list)
+    """The health checks since its last message."""
+    is_checked: bool = False
 
     def load(self) -> bytes | None:
         return self.saved if self.saves is None else self.saves
 
     def save(self, state: bytes) -> None:
+        if self.is_checked:
+            raise Err({"kind": "CapabilityDenied", "message": "a health check changes nothing that is kept"})
         if len(state) > SAVED_BYTES_MAX:
             text = f"a state of {len(state)} bytes; at most {SAVED_BYTES_MAX} can be saved"
             raise Err({"kind": "ResourceLimitExceeded", "message": text})
@@ -89,6 +99,10 @@ type Entries = Callable[[], Awaitable[list[JournalEntry]]]
 """Reads the journal of an actor, from its beginning."""
 
 
+class NoInstance(Exception):
+    """Raised where no instance is kept to be asked: a message is at work, or the next one makes it."""
+
+
 class ComponentInstances:
     """The instances of one engine, by actor."""
 
@@ -96,6 +110,8 @@ class ComponentInstances:
         self._components = components
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._ending: set[asyncio.Task[None]] = set()
+        self._checked: dict[str, asyncio.Event] = {}
+        """Actors that are asked for their health, with the end of that."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -109,6 +125,8 @@ class ComponentInstances:
         calls = SandboxCalls(known.permits, execution, known.meter)
         together = known.permits.together
         async with together.room(known.manifest.limits.memory):
+            while actor in self._checked:
+                await self._checked[actor].wait()
             kept = self._take(actor, known, base)
             entries = await journal() if kept is None and base.last else []
             made = kept or self._make(known, actor, base)
@@ -129,9 +147,42 @@ class ComponentInstances:
         if applied.saved is not None:
             self._let_go(made)  # the next message begins with what was saved
         elif not made.instance.call.closed:
-            made.last = execution
+            made.last, made.checks = execution, []
             self._keep(actor, made)
         return applied
+
+    # -- health -----------------------------------------------------------------------------------------------------
+
+    async def health(self, actor: str, last: str, timeout_s: float) -> Health | None:
+        """Ask the instance that is kept, between two messages; None where it did not say in time, and is gone.
+
+        What that changes in it is part of what it is: the check is in the journal with the next message. last: the
+        execution of the actor's last message. NoInstance.
+        """
+        kept = self._kept.get(actor)
+        if kept is None or len(kept.checks) == CHECKS_MAX:
+            raise NoInstance
+        if kept.last != last:  # another engine has gone on
+            self.let_go(actor)
+            raise NoInstance
+        together = kept.known.permits.together
+        async with together.room(kept.known.manifest.limits.memory):
+            if self._kept.get(actor) is not kept:
+                raise NoInstance
+            del self._kept[actor]
+            idle, kept.idle = kept.idle, None
+            assert idle is not None
+            idle.cancel()
+            self._checked[actor] = asyncio.Event()
+            try:
+                kept.instance.call.guard.pace = together.pace
+                return await health_in_time(self._components, kept.instance.call, lambda: _check(kept), timeout_s)
+            finally:
+                self._checked.pop(actor).set()
+                if kept.instance.call.closed:
+                    self._let_go(kept)
+                else:
+                    self._keep(actor, kept, idle.when())
 
     # -- one message, in a thread -----------------------------------------------------------------------------------
 
@@ -179,9 +230,10 @@ class ComponentInstances:
         self._let_go(kept)
         return None
 
-    def _keep(self, actor: str, made: _Kept) -> None:
+    def _keep(self, actor: str, made: _Kept, until: float | None = None) -> None:
+        loop = asyncio.get_running_loop()
         self._kept[actor] = made
-        made.idle = asyncio.get_running_loop().call_later(IDLE_S, self.let_go, actor)
+        made.idle = loop.call_at(loop.time() + IDLE_S if until is None else until, self.let_go, actor)
         while len(self._kept) > KEPT_MAX or sum(map(_memory, self._kept.values())) > KEPT_BYTES_MAX:
             self.let_go(next(iter(self._kept)))
 
@@ -225,6 +277,29 @@ class ComponentInstances:
             await asyncio.wait(self._ending)
 
 
+async def health_in_time(
+    components: Components, call: FuelMeter, check: Callable[[], Health], timeout_s: float
+) -> Health | None:
+    """Make a check of this instance in a thread: its health, or None where it was stopped as its time was over."""
+    late = False
+
+    def end() -> None:
+        nonlocal late
+        late = True
+        call.cancel()
+
+    timer = asyncio.get_running_loop().call_later(timeout_s, end)
+    try:
+        return await components.runtime.threads.run(check)
+    except asyncio.CancelledError:
+        call.cancel()
+        raise
+    except SandboxError as error:
+        return None if late else Health(HealthState.UNHEALTHY, f"its check raised {type(error).__name__}: {error}")
+    finally:
+        timer.cancel()
+
+
 async def end_instance(components: Components, instance: ActorInstance) -> None:
     """Stop an instance: its cleanup within CLEANUP_S, then it is closed. What that comes to is logged."""
     loop = asyncio.get_running_loop()
@@ -244,7 +319,8 @@ def _memory(kept: _Kept) -> int:
 def _restore(made: _Kept, config: bytes, entries: list[JournalEntry]) -> None:
     """Give a fresh instance the messages of its journal. NonDeterminism where it does something else with them."""
     meter, instance = made.known.meter, made.instance
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(_with_checks(entries)):
+        made.is_checked = entry.kind == "check"
         made.port.replay(entry, meter)
         try:
             if number == 0:
@@ -259,6 +335,31 @@ def _restore(made: _Kept, config: bytes, entries: list[JournalEntry]) -> None:
                 entry.execution, "a message that was taken", f"{type(error).__name__}: {error}"
             ) from error
         made.port.replayed(fuel)
+    made.is_checked = False
+
+
+def _with_checks(entries: list[JournalEntry]) -> Iterator[JournalEntry]:
+    for entry in entries:
+        yield from entry.checks
+        yield entry
+
+
+def _check(made: _Kept) -> Health:
+    """Ask an instance for its health, as part of what its next message finds."""
+    if made.instance.export("health") is None:
+        return made.instance.health()
+    made.port.record(refuse_checked)
+    made.is_checked = True
+    try:
+        outcome = made.instance.take(InstanceMessage("health"))
+    except Err as error:
+        outcome = Outcome(Health(HealthState.UNHEALTHY, str(error)), error.used)
+    finally:
+        made.is_checked = False
+    entry = JournalEntry(made.last, "check", [], made.port.noted, made.known.meter, outcome.used.fuel)
+    made.checks.append(entry)
+    found: Health = outcome.value
+    return found
 
 
 def _applied(made: _Kept, message: InstanceMessage, execution: str) -> Applied:
@@ -280,7 +381,9 @@ def _applied(made: _Kept, message: InstanceMessage, execution: str) -> Applied:
 
 def _entry(made: _Kept, message: InstanceMessage, execution: str, fuel: int | None) -> str:
     args = [_written(each) for each in message.args]
-    return write_entry(JournalEntry(execution, message.kind, args, made.port.noted, made.known.meter, fuel))
+    return write_entry(
+        JournalEntry(execution, message.kind, args, made.port.noted, made.known.meter, fuel, made.checks)
+    )
 
 
 def _written(value: Any) -> Any:
@@ -292,6 +395,13 @@ def _written(value: Any) -> Any:
         case _, {"ok": {"base64": text}}:
             return {"ok": text}
     return written
+
+
+def refuse_checked(call: HostCall) -> Future[Any]:  # noqa: ARG001 - of a port
+    """The port of a health check: the answer is the same whenever the check is made again."""
+    found: Future[Any] = Future()
+    found.set_exception(CallFailed("CapabilityDenied", "a health check asks its host for nothing"))
+    return found
 
 
 def _denied(call: HostCall) -> Future[Any]:

@@ -33,7 +33,10 @@ class JournalCall(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message that was taken. `execution`: under which; `fuel`: all that it used, by the meter `meter`."""
+    """A message that was taken. `execution`: under which; `fuel`: all that it used, by the meter `meter`.
+
+    checks: the health checks since the message before it, each an entry of the kind `check` under that one's execution.
+    """
 
     execution: str
     kind: str
@@ -41,6 +44,7 @@ class JournalEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     calls: list[JournalCall] = []
     meter: str = ""
     fuel: int | None = None
+    checks: list[JournalEntry] = []
 
     def message(self) -> InstanceMessage:
         """The message, as it was given to the instance."""
@@ -58,7 +62,7 @@ def read_message(kind: str, args: list[Any]) -> InstanceMessage:
             return InstanceMessage("callback", (request, Ok(base64.b64decode(data))))
         case "callback", [str(request), {"err": dict(failure)}]:
             return InstanceMessage("callback", (request, Err(failure)))
-        case "health", []:
+        case "health" | "check", []:
             return InstanceMessage("health")
     raise AssertionError(f"no message of an instance: {kind!r}, {args!r}")
 

@@ -22,6 +22,7 @@ from durable.sandbox.shared_runtimes import Shared
 from durable.sandbox.wasm import Wasm
 
 if TYPE_CHECKING:
+    from capabilities.actors.health import Health
     from capabilities.sandbox.component_manifest import ComponentManifest
     from capabilities.sandbox.wasm.actor_instance import InstanceMessage
     from capabilities.sandbox.wasm.fuel_meter import Outcome
@@ -219,6 +220,22 @@ class Sandbox:
         from durable.sandbox.wasm_instance import take_module_message
 
         return await take_module_message(self._known(), component, actor, message, execution, kept)
+
+    async def instance_health(self, actor: str, last: str, timeout_s: float) -> Health | None:
+        """The health of the instance that is kept for an actor; None: not said in time. NoInstance."""
+        from durable.sandbox.component_instances import NoInstance
+
+        if self._instances is None:
+            raise NoInstance
+        return await self._instances.health(actor, last, timeout_s)
+
+    async def module_health(
+        self, component: str, actor: str, kept: tuple[str, bytes], timeout_s: float
+    ) -> Health | None:
+        """The same for a core module, by its state."""
+        from durable.sandbox.wasm_instance import module_health
+
+        return await module_health(self._known(), component, actor, kept, timeout_s)
 
     async def local_instance(
         self, component: str, actor: str, config: bytes, saved: bytes | None = None

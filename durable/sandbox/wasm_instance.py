@@ -7,12 +7,14 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
+from capabilities.actors.health import Health
 from capabilities.sandbox.errors import InvalidConfiguration
 from capabilities.sandbox.wasm.actor_instance import ActorInstance, Dropped, InstanceMessage
 from capabilities.sandbox.wasm.fuel_meter import Outcome
 from capabilities.sandbox.wasm.module_call import CoreCall
 from capabilities.sandbox.wasm.runtime import Module
 from capabilities.sandbox.wasm.snapshot import Snapshotable, give, take
+from durable.sandbox.component_instances import health_in_time, refuse_checked
 from durable.sandbox.components import Components, Known
 from durable.sandbox.sandbox_calls import SandboxCalls
 
@@ -78,6 +80,29 @@ async def take_module_message(
 
     found, state = await _with_state(components, component, take_message, execution_id, actor, kept)
     return (None, state, str(found)) if isinstance(found, Dropped) else (found.value, state, "")
+
+
+async def module_health(
+    components: Components, component: str, actor: str, kept: tuple[str, bytes], timeout_s: float
+) -> Health | None:
+    """The health of an actor by a fresh instance with its state, given up then; None where that took too long."""
+    known = await components.have(component)
+    source = await asyncio.to_thread(sources_of, known, components)
+    made = source.call(components.runtime, known.manifest.limits, port=refuse_checked, component=component)
+    key = key_of(known.permits.house.store.key, kept[0], component, actor)
+
+    def check() -> Health:
+        try:
+            give(source, made, kept[1], key)
+            instance = ActorInstance(made, actor)
+            instance.resume()
+            return instance.health()
+        finally:
+            made.close()
+
+    made.guard.pace = known.permits.together.pace
+    async with known.permits.together.room(known.manifest.limits.memory):
+        return await health_in_time(components, made, check, timeout_s)
 
 
 async def _with_state[T](

@@ -25,10 +25,10 @@ from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.request_table import KINDS
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, MessageEnd, Tx
+from durable.store.promise_standing import UNKNOWN, Standing
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
 from durable.store.protocol.sealed_requests import sealed
 from durable.store.rows import PromiseRow, promise_row
-from durable.store.standing import UNKNOWN, Standing
 from durable.store.waiters import Waiters
 from durable.store.writer import Job, Writer
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.ids import MAILBOX
-from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
 from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
@@ -35,6 +35,29 @@ class PageReads:
             [at, at, id, limit],
         )
         return [prompt_row(row) for row in rows]
+
+    async def settled_prompts_page(
+        self, states: Sequence[str], before: tuple[int, str] | None, limit: int
+    ) -> list[PromiseRow]:
+        """Questions whose promise is in one of these states, the one that was settled last first.
+
+        before: when one was settled (ms), and its id: those behind it in this order.
+        """
+        parts, parameters = [], list[object]()
+        for state in states:
+            place = "" if before is None else " AND (settled_at, id) < (?, ?)"
+            part = (
+                "SELECT settled_at, id FROM promises INDEXED BY promises_answered WHERE capability = 'input'"
+                f" AND settled_at IS NOT NULL AND state = ?{place} ORDER BY settled_at DESC, id DESC LIMIT {limit}"
+            )
+            parts.append(f"SELECT * FROM ({part}) part")
+            parameters += [state, *(before or ())]
+        newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) parts ORDER BY settled_at DESC, id DESC LIMIT {limit}"
+        rows = await self._rows(
+            f"SELECT {_PROMISE} FROM ({newest}) page CROSS JOIN promises p ON p.id = page.id", parameters
+        )
+        found = [promise_row(promise_record(row)) for row in rows]
+        return sorted(found, key=lambda row: (row.settled_at or 0, row.id), reverse=True)
 
     async def open_prompts(self) -> list[str]:
         """The ids of all open questions, oldest first."""

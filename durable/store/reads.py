@@ -17,7 +17,7 @@ from durable.core.limits import COUNTED_ROWS_MAX
 from durable.core.value_codec import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
-from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer
@@ -47,7 +47,7 @@ from durable.store.store_figures import read_figures
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _COLUMNS = (
     f"SELECT {_PROMISE}, t.word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
-    " t.last_error, t.note, t.pid, e.pid, t.created_at"
+    " t.last_error, t.note, t.pid, e.pid, t.created_at, coalesce(t.deployment, '')"
 )
 _JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
 _EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
@@ -479,9 +479,9 @@ class Reads(PageReads):
     async def engines(self) -> list[EngineRow]:
         """Engines that joined, oldest first."""
         rows = await self._rows(
-            "SELECT engine, grp, pid, functions, joined_at FROM engines ORDER BY joined_at, engine", []
+            "SELECT engine, grp, pid, functions, joined_at, deployment FROM engines ORDER BY joined_at, engine", []
         )
-        return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4]) for row in rows]
+        return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4], row[5]) for row in rows]
 
     async def figures(self, *, now: int) -> StoreFigures:
         """The numbers that an operator watches. They count whole tables. now: ms since the epoch."""
@@ -507,7 +507,9 @@ def is_of(function: str, named: str) -> bool:
 
 def _execution(row: Row) -> ExecutionRow:
     promise = promise_row(promise_record(row))
-    word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at = row[10:]
+    word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at, deployment = (
+        row[10:]
+    )
     return ExecutionRow(
         id=promise.id.removeprefix("exec:"),
         state=word,
@@ -526,4 +528,5 @@ def _execution(row: Row) -> ExecutionRow:
         note=note,
         engine=engine,
         engine_pid=engine_pid,
+        deployment=deployment,
     )

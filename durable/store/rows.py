@@ -64,6 +64,8 @@ class ExecutionRow:
     engine: str | None
     """The engine that holds it now."""
     engine_pid: int | None
+    deployment: str = ""
+    """Whose engines run it; "" for those of none, and where that is not decided yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ class EngineRow:
     pid: int
     functions: tuple[str, ...]
     joined_at: int
+    deployment: str = ""
+    """What it was started as; "" for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields
 
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.rows import StoreFigures
 
 _EXECUTIONS_COUNTED = (

@@ -24,8 +24,8 @@ from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.records import PROMISE, Queries, dump, promise_record
 from durable.store.operations.request_table import Operation
+from durable.store.operations.row_records import PROMISE, Queries, dump, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, EngineServes, MessageEnd, Tx
 from durable.store.protocol.requests import Answer, Refused

@@ -14,8 +14,8 @@ import msgspec
 
 from durable.core.errors import BadArguments, StoreUnreachable
 from durable.core.events import Observer
-from durable.store.operations.records import Row
 from durable.store.operations.request_table import KINDS
+from durable.store.operations.row_records import Row
 from durable.store.operations.transaction import Effects
 from durable.store.protocol.requests import Answer
 from durable.store.rows import PromiseRow

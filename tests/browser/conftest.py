@@ -43,6 +43,8 @@ async def fill(store: Path) -> None:
         await session.execute(f"display(Shown())\nname = {jobs.EVIL!r}\nprint(name)\nname")
         await session.execute(f"raise ValueError({jobs.EVIL!r})")
         await session.execute("import socket\nopen_one = socket.socket()\nprint('\\n'.join(map(str, range(500))))")
+        await session.submit("import getpass\nlen(getpass.getpass('Word: '))")
+        await engine.answer((await first_prompt(engine, "Word:")).id, "open sesame", by=jobs.EVIL[:40])
         await session.submit(f"answer = ask({jobs.EVIL[:200]!r}, choices=['a', {jobs.EVIL!r}])\nprint(answer)")
         await engine.actor(jobs.Basket, jobs.EVIL[:20]).add(jobs.EVIL)
         await engine.store.request("schedule.create", _SCHEDULE)

@@ -20,7 +20,7 @@ import aiohttp
 import durable
 from durable.http.dashboard_mount import pages_of
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 from tests.browser import jobs
 from tests.contract.opened import root
@@ -67,6 +67,9 @@ def _execution(name: str, n: int) -> dict[str, Any]:
 PAGES = (
     "inbox",
     "inbox?q=Question%201",
+    "inbox/settled",
+    "inbox/settled?q=Nobody%20said%20this",
+    "inbox/settled?state=declined",
     "executions",
     "executions?state=completed",
     "executions?state=pending",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PAGES = (
     "/ui/inbox",
+    "/ui/inbox/settled",
     "/ui/executions",
     "/ui/executions?state=failed",
     "/ui/executions/waiting",

@@ -19,7 +19,7 @@ from durable.http.access.tokens import TokensFile
 from durable.http.api.openapi import openapi_document
 from durable.http.api.route_table import ROUTES
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 
 from .opened import open_at

@@ -175,6 +175,7 @@ def _functions() -> list[Step]:
         *_signals(),
         *_streams(),
         *_upgraded(),
+        *_deployments(),
         Request("task.heartbeat", {"pid": "e1", "tasks": [{"id": "exec:f", "version": 1}]}),
         Request("promise.register_callback", {"awaited": "exec:f:input:1", "awaiter": "exec:f"}),
         at("task.suspend", "exec:f", 1, actions=[callback(each, "exec:f") for each in waits]),
@@ -269,6 +270,45 @@ def _upgraded() -> list[Step]:
         Request("execution.upgrade", {"id": "exec:upgraded", "version": 3, **wish}, 409),
         Request("execution.upgrade", {"id": "exec:f", "version": 1, **wish}, 409),
         Request("execution.upgrade", {"id": "exec:nowhere", "version": 0, **wish}, 404),
+    ]
+
+
+def _deployments() -> list[Step]:
+    """What an engine of a deployment began is given to another one, when it is gone."""
+    function = "app.py::deployed@1"
+
+    def joins(engine: str, deployment: str) -> Request:
+        served = {"functions": [function], "serves_sessions": False, "deployment": deployment}
+        return Request("engine.join", {"engine": engine, "group": "g", "pid": 1, **served})
+
+    def deployment(kind: str, name: str, status: int = 200) -> Request:
+        return Request(f"deployment.{kind}", {"deployment": name}, status)
+
+    def moved(name: str, status: int = 200) -> Request:
+        wish = {"id": "exec:deployed", "function": function, "source": "app.py", "version": 1, "deployment": name}
+        return Request("execution.upgrade", wish, status)
+
+    return [
+        joins("e7", "d1"),
+        make("deployed", function=function),
+        acquire("exec:deployed", pid="e7"),
+        Request("engine.serve", {"engine": "e7", "functions": ["app.py::later@1"]}),
+        at("task.fail", "exec:deployed", 1, error="x", cause="failed"),
+        acquire("exec:deployed", 1, status=409),
+        acquire("exec:deployed", 1, pid="nobody", status=409),
+        joins("e8", "d2"),
+        moved("nowhere", 404),
+        moved("d2"),
+        deployment("use", "d1"),
+        deployment("use", "nowhere", 404),
+        Request("deployment.list", {}),
+        deployment("delete", "d2", 409),
+        Request("engine.leave", {"engine": "e8"}),
+        deployment("delete", "d2", 409),
+        Request("promise.settle", settle("exec:deployed")),
+        deployment("delete", "d2"),
+        deployment("delete", "d2", 404),
+        Request("engine.leave", {"engine": "e7"}),
     ]
 
 
@@ -374,6 +414,7 @@ def _permissions() -> list[Step]:
         Request("kv.write", {"namespace": "shared", "quota": 5, "put": {"e": "1", "f": "1" * 20}}, 413),
         Request("kv.list", {"namespace": "session/desk"}),
         Request("kv.usage", {"namespace": "session/desk"}),
+        Request("kv.delete", {"namespace": "shared", "key": "b", "value": "3"}),
         Request("kv.delete", {"namespace": "shared", "key": "b"}),
     ]
 

@@ -15,7 +15,7 @@ import aiohttp
 
 from durable.core.limits import POLL_S
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.remote.store import RemoteStore
 from durable.store.sqlite.store import Store
 

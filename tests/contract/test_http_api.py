@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +35,13 @@ async def fails(ctx: durable.Context) -> None:
 @durable.function(name="api-asks")
 async def asks(ctx: durable.Context) -> int:
     return await ctx.ask("How many?", schema=int)
+
+
+@durable.function(name="api-asks-many")
+async def asks_many(ctx: durable.Context) -> None:
+    due = ctx.ask("Due?", schema=int, timeout=timedelta(milliseconds=1), default=0)
+    await asyncio.gather(due, *(ctx.ask(f"Question {n}?", schema=int) for n in range(5)), return_exceptions=True)
+    await ctx.ask("Still there?")
 
 
 @durable.function(name="api-signalled")
@@ -70,6 +78,16 @@ async def asked(server: ApiServer, execution: str) -> str:
     found = await server.get(f"/executions/{execution}/result?wait=30")
     assert not found["ended"]
     return str(found["waits_for"][0])
+
+
+async def listed(server: ApiServer, path: str, count: int) -> list[Any]:
+    """The items of a list, as soon as it has so many."""
+    for _ in range(3_000):
+        if len(items := (await server.get(path))["items"]) == count:
+            break
+        await asyncio.sleep(0.02)
+    assert len(items) == count
+    return list(items)
 
 
 async def test_an_execution_from_start_to_end(tmp_path: Path) -> None:
@@ -152,6 +170,43 @@ async def test_questions_and_who_answers_them(tmp_path: Path) -> None:
         assert (await server.call("GET", "/prompts/exec:q:input:9"))[0] == 404
 
 
+async def test_questions_that_are_settled_are_listed_by_how(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-asks-many", "id": "q"})
+        prompts = await listed(server, "/prompts?execution=q", 5)
+        by = {each["question"]: f"/prompts/{quote(each['id'])}/answer" for each in prompts}
+        await server.post(by["Question 0?"], {"value": 7, "by": "ana"})
+        await server.post(by["Question 1?"], {"decline": True, "why": "no time", "by": "bob"})
+        past_us = {"id": prompts[3]["id"], "state": "rejected", "value": {}}
+        await server.store.request("promise.settle", past_us)
+        await server.post(by["Question 2?"], {"value": 8})
+        await server.post(by["Question 4?"], {"value": 9})
+        assert [each["question"] for each in await listed(server, "/prompts", 1)] == ["Still there?"]
+        await server.post("/executions/q/cancel")
+        found = await server.every("/prompts?state=settled", 2)
+        ends = ["cancelled", "answered", "answered", "rejected", "declined", "answered"]
+        assert [each["state"] for each in found if each["state"] != "expired"] == ends, "the last one first"
+        assert [each["question"] for each in found if each["state"] == "expired"] == ["Due?"]
+        times = [each["settled_at"] for each in found]
+        assert times == sorted(times, reverse=True)
+        assert await server.every("/prompts?state=settled&execution=q", 2) == found
+        for state in {*ends, "expired"}:
+            wanted = [each for each in found if each["state"] == state]
+            assert await server.every(f"/prompts?state={state}", 1) == wanted, state
+            assert await server.every(f"/prompts?state={state}&execution=q", 1) == wanted
+        assert await server.every("/prompts?state=settled&execution=other", 1) == []
+        [declined] = await server.every("/prompts?state=declined", 9)
+        assert (declined["by"], declined["why"], declined["value"]) == ("bob", "no time", None)
+        assert [each["value"] for each in await server.every("/prompts?state=answered", 1)] == [9, 8, 7]
+        assert await server.every("/prompts", 9) == []
+        cursor = (await server.get("/prompts?state=settled&limit=1"))["next"]
+        assert (await server.call("GET", f"/prompts?state=answered&cursor={cursor}"))[0] == 400
+        assert (await server.call("GET", "/prompts?state=asked"))[0] == 400
+        async with durable.Client(server.url, server.tokens["read"]) as client:
+            assert [each.state async for each in client.prompts(state="settled")] == [each["state"] for each in found]
+
+
 async def test_the_answer_to_a_secret_is_shown_to_nobody(tmp_path: Path) -> None:
     async with api_server(tmp_path / "s.db") as server:
         await server.post("/sessions", {"name": "desk"})
@@ -163,6 +218,8 @@ async def test_the_answer_to_a_secret_is_shown_to_nobody(tmp_path: Path) -> None
         found = await server.get(f"/prompts/{quote(prompt)}")
         assert (found["secret"], found["state"], found["value"], found["by"]) == (True, "answered", None, "ana")
         assert "sesame" not in str(await server.get(f"/prompts/{quote(prompt)}/answers"))
+        [settled] = (await server.get("/prompts?state=answered"))["items"]
+        assert settled == found
 
 
 async def test_signals_promises_and_stopping(tmp_path: Path) -> None:

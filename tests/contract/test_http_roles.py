@@ -14,7 +14,7 @@ from durable.http.access.host_check import HostCheck
 from durable.http.access.roles import ROLES, Role
 from durable.http.access.tokens import Tokens, TokensFile, digest_of
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.sessions.calls.audit import read_audit
 from durable.store.sqlite.store import Store
 from tests.contract.opened import root

@@ -17,7 +17,7 @@ from durable.core.errors import CheckpointError, Halted, StoreUnreachable
 from durable.store import writer
 from durable.store.operations import halted_waits, output, request_table
 from durable.store.operations.lock_keys import WHOLE, keys_of
-from durable.store.operations.records import Queries
+from durable.store.operations.row_records import Queries
 from durable.store.operations.transaction import Tx
 from durable.store.postgres import chunks as chunks_module
 from durable.store.postgres import reads as reads_module

@@ -48,6 +48,8 @@ another database."""
 SMALL = {
     "CONSTANT",
     "cut",
+    "deployment_routes",
+    "deployments",
     "each",
     "engines",
     "first",
@@ -91,6 +93,7 @@ SORTS = {
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT id,state,.* FROM promises INDEXED BY promises_asked": "questions that were asked in the same millisecond",
     r"SELECT n FROM published WHERE execution=": "the keys that one execution has published",
+    r"SELECT .* FROM (deployments|deployment_routes|engines) ": "deployments and their engines are few",
     r"\s*WITH cut AS ": "what a reader of one execution's output gets at a look",
 }
 """Statements that may sort what they found, and why it is not much."""
@@ -219,6 +222,7 @@ async def _every_read(store: Store) -> None:
     await reads.prompts()
     await reads.prompts_page(None, 2)
     await reads.open_prompts()
+    await reads.settled_prompts_page(["resolved", "rejected_timedout"], (9, "p"), 2)
     await reads.sessions_page("", 10)
     await reads.session("kept")
     await reads.children_page("one", "", 10)
@@ -314,6 +318,8 @@ async def test_lists_and_counts_of_executions_read_equal_values_of_an_index(tmp_
             await store.reads.count_executions(**wanted)
             await store.reads.count_executions(**wanted, since=1, until=2)
         await store.reads.signal_waits(executions=["e1", "e2"])
+        for before in (None, (9, "p")):
+            await store.reads.settled_prompts_page(["resolved", "rejected"], before, 2)
         ran = {sql for sql in seen if re.match(r"\s*(WITH|SELECT)\b", sql)}
     with closing(sqlite3.connect(tmp_path / "s.db")) as file:
         found = {sql: [*walks(file, sql), *ranges(file, sql)] for sql in ran}

@@ -11,7 +11,7 @@ from resonate.context import Context
 from resonate.resonate import Resonate
 
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.remote.sdk_connection import RemoteConnection
 from tests.conftest import TOKEN
 

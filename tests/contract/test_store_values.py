@@ -29,3 +29,12 @@ async def test_keys_that_are_written_together_are_all_there_or_none(tmp_path: Pa
         usage = (await store.request("kv.usage", {"namespace": "n"})).data
         assert usage == {"used": 6, "keys": 3}
         assert (await store.request("kv.write", {"namespace": "n", "quota": 0})).data == {"filled": []}
+
+
+async def test_a_key_is_removed_only_where_it_has_the_value_that_is_said(tmp_path: Path) -> None:
+    async with opened(tmp_path / "work.db") as store:
+        place = {"namespace": "n", "key": "k"}
+        await store.request("kv.set", {**place, "value": "1", "quota": 9})
+        for value, deleted in (("2", False), ("1", True), ("1", False)):
+            assert (await store.request("kv.delete", {**place, "value": value})).data == {"deleted": deleted}
+        assert (await store.request("kv.usage", {"namespace": "n"})).data == {"used": 0, "keys": 0}

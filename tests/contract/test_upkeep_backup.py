@@ -1,4 +1,4 @@
-"""A backup is of one moment, private, whole or not there, and opens as a store (specs/store.md, B1-B4)."""
+"""A backup is of one moment, private, whole or not there, and opens as a store (specs/store.md, B1-B5)."""
 
 from __future__ import annotations
 

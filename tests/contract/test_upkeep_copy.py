@@ -6,16 +6,20 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 import durable
 from durable.core.errors import Conflict, StoreError, StoreMissing
+from durable.store.direct_store import DirectStore
 from durable.store.port import open_direct
 from durable.store.postgres.transfer import target_schema
 from durable.store.sqlite.file import load_key
 from durable.store.sqlite.transfer import target_file
+from durable.store.upkeep.backup import backup
 from durable.store.upkeep.copied_tables import TABLES
 from durable.store.upkeep.copy import copy
 from durable.store.upkeep.doctor import examine
@@ -113,6 +117,48 @@ async def test_numbers_go_on_where_they_were(tmp_path: Path, postgres_server: Po
             assert (await engine.checkpoints_of("desk").listing())[-1].id == last + 8
 
 
+LISTENERS = ["https://one.example/hook", "https://two.example/hook"]
+
+
+@asynccontextmanager
+async def direct(place: str) -> AsyncIterator[DirectStore]:
+    store = await open_direct(place)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def owe(place: str) -> None:
+    """Settle what two listeners at URLs wait for, where nobody sends anything."""
+    async with direct(place) as store:
+        await store.request("promise.create", {"id": "told", "timeoutAt": 2**52, "tags": {"resonate:external": "true"}})
+        for address in LISTENERS:
+            await store.request("promise.register_listener", {"awaited": "told", "address": address})
+        await store.request("promise.settle", {"id": "told", "state": "resolved"})
+
+
+async def owed(place: str) -> list[str]:
+    """The URLs of the messages that are to be sent, each of them for that promise."""
+    async with direct(place) as store:
+        posts = (await store.request("listener.claim", {"limit": 9})).data["posts"]
+    assert all('"told"' in each["body"] for each in posts)
+    return sorted(each["url"] for each in posts)
+
+
+async def test_messages_that_were_not_sent_are_sent_by_the_copy(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    first, url, back, saved = str(tmp_path / "a.db"), postgres_server.url(), str(tmp_path / "b.db"), tmp_path / "s.db"
+    await owe(first)
+    await asyncio.to_thread(backup, Path(first), saved)
+    there = await asyncio.to_thread(copy, first, url)
+    assert there.tables["outbox"] == len(LISTENERS)
+    assert await asyncio.to_thread(copy, url, back) == there
+    for place in (url, back, str(saved)):
+        assert await owed(place) == LISTENERS
+
+
 async def test_a_living_engine_is_named(tmp_path: Path, postgres_server: PostgresServer) -> None:
     for place in (str(tmp_path / "work.db"), postgres_server.url()):
         async with durable.open(place) as engine:
@@ -179,6 +225,6 @@ def test_both_ends_know_all_tables(tmp_path: Path, postgres_server: PostgresServ
     schema = url.rpartition("schema=")[2]
     found = postgres_server.sql(f"SELECT tablename::text FROM pg_tables WHERE schemaname='{schema}'")
     rows_of_databases = {str(row[0]) for row in found}
-    assert files - set(TABLES) == {"engines", "outbox"}
-    own = {"engines", "outbox", "engine_leases", "commits", "blobs", "blob_parts", "secrets", "store_version"}
+    assert files - set(TABLES) == {"engines"}
+    own = {"engines", "engine_leases", "commits", "blobs", "blob_parts", "secrets", "store_version"}
     assert rows_of_databases - set(TABLES) == own

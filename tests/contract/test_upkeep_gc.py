@@ -20,7 +20,7 @@ from durable.core.errors import StoreError
 from durable.core.events import BackgroundFailed, BlobsSwept, Event
 from durable.core.limits import BLOB_GRACE_S, CALLS_KEEP_MS, CHECKPOINTS_KEPT, OUTBOX_KEEP_MS
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.sqlite.store import Store
 from durable.store.upkeep import blob_sweeper, blobs, gc
 from durable.store.upkeep.blobs import Swept, sweep_blobs

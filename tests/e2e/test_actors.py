@@ -154,6 +154,11 @@ async def test_topics_and_reminders_reach_an_actor_once(place: str) -> None:
     async with durable.open(place) as engine:
         await engine.actor(Audit, "all").later()
         await holds(lambda: _notes(engine, ["reminded"]))
+
+        async def forgotten() -> bool:  # one that came once leaves no name behind
+            return (await engine.store.request("kv.list", {"namespace": "actor~Audit~all"})).data["keys"] == []
+
+        await holds(forgotten)
         assert await engine.actors.publish("orders.paid", "one", id="p1") == 1
         assert await engine.actors.publish("orders.paid", "one", id="p1") == 1
         assert await engine.actors.publish("orders.paid.late", "two") == 0

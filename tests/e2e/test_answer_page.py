@@ -23,7 +23,7 @@ from capabilities.prompts.prompt import Prompt, prompt_for
 from durable.http.pages.answer_problems import AnswerProblem
 from durable.http.pages.prompt_form import form_page, read_form
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.prompts.signed_links import links_for
 from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN

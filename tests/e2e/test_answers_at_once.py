@@ -16,7 +16,7 @@ import pytest
 
 import durable
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN
 from tests.e2e.cli_process import Terminal

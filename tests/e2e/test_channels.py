@@ -15,7 +15,7 @@ import pytest
 
 import durable
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.cli_process import Terminal

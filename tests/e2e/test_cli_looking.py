@@ -131,6 +131,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "unknown_capabilities",
         "tags",
         "signals",
+        "deployment",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data

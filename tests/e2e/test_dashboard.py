@@ -22,7 +22,7 @@ from durable.http.access.tokens import TokensFile
 from durable.http.dashboard.dashboard import ROUTES
 from durable.http.dashboard_mount import pages_of
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 from tests.conftest import TOKEN
 from tests.waiting import first_prompt, in_state, until
@@ -152,6 +152,15 @@ async def test_a_question_is_answered_in_the_inbox_and_its_execution_seen_to_its
     status, page = await pages.post(answer, fields, **{"hx-request": "true"})
     assert status == 409
     assert "already answered" in page
+    status, page = await pages.get("/ui/inbox/settled")
+    assert status == 200
+    assert "<strong>Publish</strong>" in page
+    assert '"copies": 3' in readable(page)
+    assert "by ana (dashboard)" in readable(page)
+    assert EVIL not in page
+    assert "No question was settled" in (await pages.get("/ui/inbox/settled?state=declined"))[1]
+    assert "report-1" in (await pages.get("/ui/inbox/settled?q=PUBLISH&state=answered"))[1]
+    assert "report-1" not in (await pages.get("/ui/inbox/settled?q=elsewhere"))[1]
     status, page = await pages.get("/ui/executions/report-1")
     assert "completed" in page
     assert EVIL not in page

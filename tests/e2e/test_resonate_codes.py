@@ -12,7 +12,7 @@ import pytest
 import durable
 from durable.core.errors import DurableError, NotFound, StoreDenied, StoreUnreachable
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN
 from tests.postgres_server import PostgresServer

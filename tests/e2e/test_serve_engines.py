@@ -17,7 +17,7 @@ import durable
 from durable.core.errors import StoreError, StoreRefused
 from durable.core.events import Event, StoreSilent, WorkerEnded, WorkerStarted
 from durable.http.serve import listen, serving
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.remote.store import RemoteStore
 from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN, end_server, start_server

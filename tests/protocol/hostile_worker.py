@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any
 
 import durable
-from bridge.host import checkpoint_stream, vitals_watch
+from bridge.host import checkpoint_stream, worker_watch
 from durable.core.events import Event
 
 CELL = (Path(__file__).parent / "hostile_cell.py").read_text()
@@ -147,12 +147,12 @@ async def campaign(
 ) -> Tally:
     """A run in a directory of its own. each: frames of one execution. patience_s: for pipes that nobody writes to and
     messages that are never whole; a minute outside of tests."""
-    patience = checkpoint_stream.PROGRESS_S_MAX, vitals_watch.HALF_S_MAX
-    checkpoint_stream.PROGRESS_S_MAX = vitals_watch.HALF_S_MAX = patience_s
+    patience = checkpoint_stream.PROGRESS_S_MAX, worker_watch.HALF_S_MAX
+    checkpoint_stream.PROGRESS_S_MAX = worker_watch.HALF_S_MAX = patience_s
     try:
         return await _campaign(seconds, seed, frames, profile, each)
     finally:
-        checkpoint_stream.PROGRESS_S_MAX, vitals_watch.HALF_S_MAX = patience
+        checkpoint_stream.PROGRESS_S_MAX, worker_watch.HALF_S_MAX = patience
 
 
 async def _campaign(seconds: float, seed: int, frames: int, profile: str, each: int) -> Tally:

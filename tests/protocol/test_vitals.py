@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.host import vitals_watch as pulse_module
+from bridge.host import worker_watch as pulse_module
 from bridge.host.proc_vitals import DEADLOCKED, STOPPED, why_stuck
-from bridge.host.vitals_watch import Pulse
+from bridge.host.worker_watch import Pulse
 from bridge.protocol.messages import Error
 from durable.core.errors import ProtocolError
 from durable.core.events import WorkerBeat, WorkerStuck

@@ -68,7 +68,7 @@ def test_a_module_lives_from_its_start_to_its_cleanup(runtime: Runtime) -> None:
     instance.start()
     assert instance.state is ComponentState.READY
     assert instance.started_at is not None
-    with pytest.raises(errors.SerializationError, match="5 of _health says nothing of its health"):
+    with pytest.raises(errors.SerializationError, match="_health returned: 5 says nothing of its health"):
         instance.health()
     for value, status in enumerate((HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNHEALTHY)):
         invoke(instance, "set", value)

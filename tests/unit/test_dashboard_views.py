@@ -186,7 +186,7 @@ def test_assets_are_small() -> None:
 
 def test_a_server_starts_without_what_only_pages_need() -> None:
     code = (
-        "import sys, durable.http.serve, durable.http.site, durable.http.dashboard_mount\n"
+        "import sys, durable.http.serve, durable.http.server_state, durable.http.dashboard_mount\n"
         "print(sorted({'jinja2', 'markdown_it', 'durable.http.dashboard', 'durable.engine.engine'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

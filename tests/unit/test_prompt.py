@@ -84,6 +84,8 @@ def test_a_settlement_is_read_whoever_wrote_it() -> None:
     assert Settlement.from_record({"data": "legacy"}).value == "legacy"
     assert Settlement.from_record("bare").value == "bare"
     assert Settlement.from_record({"value": 5}).value == {"value": 5}
+    past_us = {"nonce": ["no", "nonce"], "declined": "perhaps"}
+    assert Settlement.from_record(past_us).value == past_us
 
 
 async def test_capabilities_are_named_bound_and_told_their_call() -> None:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from capabilities.actors.errors import ActorNotReady
-from capabilities.actors.health import Health, checked, health_of
-from capabilities.actors.states import ComponentEvent, ComponentState, HealthState, step_component
+from capabilities.actors.health import Health, checked, health_of, read_health
+from capabilities.actors.states import ComponentEvent, ComponentState, step_component
 from capabilities.sandbox.errors import ExecutionFailed, SerializationError
 from capabilities.sandbox.wasm.component_call import ComponentCall
 from capabilities.sandbox.wasm.fuel_meter import Outcome
@@ -46,8 +46,6 @@ _OF_MODULES: Mapping[Role, str] = {
     "health": "_health",
     "message": "handle-message",
 }
-_HEALTH = (HealthState.HEALTHY, HealthState.DEGRADED, HealthState.UNHEALTHY)
-"""What a number says of health."""
 
 
 class InstanceMessage(msgspec.Struct, frozen=True):
@@ -178,25 +176,14 @@ class ActorInstance:
         if function is None:
             return Outcome(health_of(self.state), self.call.used())
         outcome = self.call.call(function)
-        return Outcome(checked(_read_health(function, outcome.value), outcome.used.elapsed_ms), outcome.used)
+        return Outcome(checked(_said(function, outcome.value), outcome.used.elapsed_ms), outcome.used)
 
     def _go(self, event: ComponentEvent) -> None:
         self.state = step_component(self.state, event)
 
 
-def _read_health(function: str, value: Any) -> Health:
-    """Nothing, True or 0 is healthy; 1 degraded; False or 2 unhealthy; a text says why it is; or the report of WIT."""
-    match value:
-        case None | True:
-            return Health(HealthState.HEALTHY)
-        case False:
-            return Health(HealthState.UNHEALTHY, "it says so")
-        case int() if 0 <= value < len(_HEALTH):
-            return Health(_HEALTH[value], "it says so" if value else "")
-        case str():
-            return Health(HealthState.DEGRADED, value)
-        case {"status": str(status), "reason": reason}:
-            return Health(HealthState(status), str(reason or ""))
-    raise SerializationError(
-        f"{value!r} of {function} says nothing of its health: 0, 1 or 2, a bool, a text, or a report"
-    )
+def _said(function: str, value: Any) -> Health:
+    try:
+        return read_health(value)
+    except ValueError as error:
+        raise SerializationError(f"what {function} returned: {error}") from None

@@ -134,7 +134,7 @@ async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
     from durable.http.access.tokens import TokensFile, token_for
     from durable.http.dashboard_mount import pages_of
     from durable.http.serve import listen, serving
-    from durable.http.site import Site
+    from durable.http.server_state import Site
     from durable.prompts.webhooks import Webhook, telling
     from durable.store.port import open_direct
 

@@ -30,7 +30,7 @@ async def command(chosen: Settings, port: int, no_browser: bool) -> int:
     from durable.core.observers import Observers
     from durable.http.dashboard_mount import pages_of
     from durable.http.serve import listen, serving
-    from durable.http.site import Site
+    from durable.http.server_state import Site
     from durable.store.port import open_direct
     from durable.store.target import is_url
 

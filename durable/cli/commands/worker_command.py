@@ -37,6 +37,8 @@ _RELOAD = -1
 @click.option("--concurrency", type=click.IntRange(min=1), default=TASKS_MAX, show_default=True, metavar="N",
               help="Executions at a time; those that wait do not count.")  # fmt: skip
 @click.option("--queues", metavar="NAME,...", help="Take executions of these queues only, and no sessions.")
+@click.option("--deployment", metavar="NAME", envvar="DURABLE_DEPLOYMENT",
+              help="What this code is called: what it began stays with it, new work goes to the newest.")  # fmt: skip
 @click.option("--drain-timeout", type=click.FloatRange(min=0), default=DRAIN_S, show_default=True, metavar="SECONDS",
               help="After SIGTERM: how long what runs may go on before others get it.")  # fmt: skip
 @click.option("--health", metavar="HOST:PORT", help="Answer GET /health there: 200 while it takes work, else 503.")
@@ -45,6 +47,7 @@ def command(
     sources: tuple[str, ...],
     concurrency: int,
     queues: str | None,
+    deployment: str | None,
     drain_timeout: float,
     health: str | None,
     check: bool,
@@ -59,7 +62,11 @@ def command(
     if check:
         return exit_codes.DONE
     place = None if health is None else _host_and_port(health)
-    options = {"concurrency": concurrency, "queues": None if queues is None else _names(queues)}
+    options = {
+        "concurrency": concurrency,
+        "queues": None if queues is None else _names(queues),
+        "deployment": deployment,
+    }
     code = in_loop(lambda: _work(chosen, options, drain_timeout, place))
     if code == _RELOAD:
         sys.stdout.flush()

@@ -20,7 +20,7 @@ from durable.core.clock import now_ms
 from durable.core.errors import DurableError
 from durable.core.events import Event, Observer, StepBegun, StepRecorded, StepRetried
 from durable.core.ids import PREFIX, TRACEPARENT
-from durable.functions.companion import Activation
+from durable.functions.pass_data import Activation
 from durable.functions.replay.record import Recorded, read
 from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder

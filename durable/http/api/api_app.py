@@ -29,7 +29,7 @@ from durable.http.api.problems import Refusal, problem, problem_of
 from durable.http.api.route_table import ROUTES
 from durable.http.api.server_engine import TRACEPARENT
 from durable.http.request_body import RequestBody, Turned
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.telemetry.trace_ids import read_traceparent
 
 _NOBODY = TokenHolder(OWNER, "read")

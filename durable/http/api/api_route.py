@@ -19,7 +19,7 @@ from durable.http.api.problems import Refusal
 
 if TYPE_CHECKING:
     from durable.http.api.server_engine import ServerEngine
-    from durable.http.site import Site
+    from durable.http.server_state import Site
     from durable.store.direct_store import DirectStore
     from durable.store.reads import Reads
     from durable.store.rows import ExecutionRow, SessionRow

@@ -13,7 +13,7 @@ from durable.engine.engine import Engine
 from durable.store.port import StoreFace
 
 if TYPE_CHECKING:
-    from durable.http.site import Site
+    from durable.http.server_state import Site
 
 TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
 """The trace context that the request under way came with."""

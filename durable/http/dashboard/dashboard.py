@@ -31,7 +31,7 @@ from durable.http.dashboard.visit import PageRoute, Visit, read_fields, sections
 from durable.http.prompt_api import error_answer
 from durable.http.request_body import RequestBody, Turned
 from durable.http.routes import paced
-from durable.http.site import Site
+from durable.http.server_state import Site
 
 CACHED = "public, max-age=31536000, immutable"
 """Of assets: their address has the digest of their bytes."""

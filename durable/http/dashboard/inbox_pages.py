@@ -6,15 +6,19 @@ import msgspec
 from starlette.responses import Response
 
 from capabilities.prompts.prompt import read_prompt
+from capabilities.prompts.states import PromptState
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotAsked
-from durable.http.dashboard.views.inbox_page import CARDS_MAX, card, page_of_cards
+from durable.http.dashboard.views.inbox_page import CARDS_MAX, card, has_words, page_of_cards, settled_card
 from durable.http.dashboard.visit import PageRoute, Visit
 from durable.http.pages.prompt_form import read_form
 from durable.http.prompt_api import AnswerBody, answer_problems, answerer_of
 from durable.prompts.inbox import Inbox
+from durable.prompts.settled_prompts import settled_page
 from durable.store.rows import PromptRow, decode_value
+
+SETTLED_STATES = tuple(state.value for state in PromptState if state is not PromptState.OPEN)
 
 PROMPTS_MAX = 10_000
 """Open questions that are looked through for words."""
@@ -33,6 +37,27 @@ async def inbox(visit: Visit) -> Response:
         links.append(("Next page", visit.here(after=f"{more[0]}~{more[1]}")))
     title = f"Inbox: {total} open" if total else "Inbox"
     return visit.page("inbox.html", title=title, section="inbox", cards=cards, total=total, q=words, links=links)
+
+
+async def settled(visit: Visit) -> Response:
+    """`GET /ui/inbox/settled`: the questions that were answered or ended otherwise, newest first."""
+    words, asked = visit.query("q"), visit.query("state")
+    state = PromptState(asked) if asked in SETTLED_STATES else None
+    before = _place(visit.query("before"))
+    page = await settled_page(visit.store.reads, state, before, CARDS_MAX, lambda prompt: has_words(prompt.row, words))
+    links = [("Newest", visit.here(before=None))] if before is not None else []
+    if page.next is not None:
+        links.append(("Older", visit.here(before=f"{page.next[0]}~{page.next[1]}")))
+    return visit.page(
+        "inbox_settled.html",
+        title="Inbox: settled",
+        section="inbox",
+        cards=[settled_card(prompt) for prompt in page.prompts],
+        q=words,
+        state=asked,
+        states=SETTLED_STATES,
+        links=links,
+    )
 
 
 def _place(text: str) -> tuple[int, str] | None:
@@ -92,5 +117,6 @@ def _done(visit: Visit, text: str, status: int) -> Response:
 
 ROUTES = (
     PageRoute("inbox", "GET", "read", inbox),
+    PageRoute("inbox/settled", "GET", "read", settled),
     PageRoute("inbox/{id}/answer", "POST", "answer", answer),
 )

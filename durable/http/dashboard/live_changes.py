@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 
 from durable.core.limits import POLL_BEAT_S
 from durable.http.dashboard.page_templates import PAGE_HEADERS
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.changes import Changes
 
 PAUSE_S = 0.2

@@ -44,6 +44,10 @@ GLYPHS = {
     "lost": "✗",
     "cancelled": "⊘",
     "timed_out": "⊗",
+    "answered": "✓",
+    "declined": "⊘",
+    "expired": "⊗",
+    "rejected": "✗",
     "idle": "○",
     "busy": "●",
     "unfinished": "◔",
@@ -53,7 +57,7 @@ GLYPHS = {
     "paused": "‖",
     "draining": "◔",
 }
-"""The sign of each state of executions, sessions and actors; the word stands beside it."""
+"""The sign of each state of executions, questions, sessions and actors; the word stands beside it."""
 
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 

@@ -16,7 +16,7 @@ from durable.core.limits import CHOICES_MAX
 from durable.http.access.roles import Role, TokenHolder
 from durable.http.dashboard.action_engine import ActionEngine
 from durable.http.dashboard.page_templates import PAGE_HEADERS, rendered, rendered_part
-from durable.http.site import Site
+from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 from durable.store.port import ReadsFace
 

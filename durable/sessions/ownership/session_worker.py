@@ -7,8 +7,8 @@ from time import monotonic
 from typing import Any
 
 from bridge.confine.confinement import Confinement
-from bridge.host.vitals_watch import Pulse
 from bridge.host.worker_session import WorkerSession
+from bridge.host.worker_watch import Pulse
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Output, Waiting
 from bridge.protocol.output_rules import OutputRules
 from durable.core.background import beside

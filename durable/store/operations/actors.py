@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
+from durable.core.ids import health_of
 from durable.core.limits import SWEEP_ROWS
 from durable.store.operations import kv, sessions, tasks
 from durable.store.operations.attempts import rejection
-from durable.store.operations.cascade import is_head, settle
-from durable.store.operations.records import Row, dump
+from durable.store.operations.row_records import Row, dump
+from durable.store.operations.settlement import is_head, settle
 from durable.store.operations.tasks import acquired
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
@@ -249,7 +250,7 @@ def _forget(tx: Tx, actor: str) -> int:
     letters = tx.rows("DELETE FROM dead_letters WHERE actor=? RETURNING 1", (actor,))
     for sql in ("DELETE FROM actors WHERE name=?", "DELETE FROM subscriptions WHERE actor=?"):
         tx.execute(sql, (actor,))
-    for namespace in (actor, journal_of(actor)):
+    for namespace in (actor, journal_of(actor), health_of(actor)):
         kv.forget(tx, namespace)
     return len(letters)
 

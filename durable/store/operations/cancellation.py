@@ -12,9 +12,9 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.ids import MAILBOX, PREFIX
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.operations.attempts import rejection
-from durable.store.operations.cascade import CHILD, DETACHED, make_pending, settle
 from durable.store.operations.promises import find
-from durable.store.operations.records import Row, load_tags
+from durable.store.operations.row_records import Row, load_tags
+from durable.store.operations.settlement import CHILD, DETACHED, make_pending, settle
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Refused, Value
 

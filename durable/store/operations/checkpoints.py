@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from durable.core.ids import PREFIX
 from durable.core.limits import CODE_LABELS_MAX, SWEEP_ROWS
-from durable.store.operations.cascade import forget_checkpoints, note_progress
 from durable.store.operations.lock_keys import CHECKPOINTS
-from durable.store.operations.records import EVERY, Row, dump
+from durable.store.operations.row_records import EVERY, Row, dump
 from durable.store.operations.sessions import require_epoch
+from durable.store.operations.settlement import forget_checkpoints, note_progress
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from durable.store.operations.deadlines import sweep
-from durable.store.operations.records import PROMISE, TASK, promise_record, task_record
+from durable.store.operations.row_records import PROMISE, TASK, promise_record, task_record
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, DebugTick, Nothing, Refused
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from durable.core.limits import DISCARDS_KEPT
-from durable.store.operations.records import EVERY
+from durable.store.operations.row_records import EVERY
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, FencedSettle, LeaseLost, TaskDiscard, TaskFence, TaskFulfill
 

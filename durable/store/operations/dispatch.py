@@ -14,15 +14,17 @@ import msgspec
 
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
 from durable.core.limits import DISPATCH_RETRY_MS, LEASE_MS, OUTBOX_KEEP_MS
-from durable.store.operations.cascade import lease_until
+from durable.store.operations import deployments
 from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
-from durable.store.operations.records import Queries, Row, dump, promise_record
+from durable.store.operations.row_records import Queries, Row, dump, promise_record
+from durable.store.operations.settlement import lease_until
 from durable.store.operations.transaction import ACQUIRE_TASK, MessageEnd, Tx
 from durable.store.protocol.requests import Record
 
 _TASK = (
-    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue FROM tasks"
+    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue, deployment,"
+    " EXISTS (SELECT 1 FROM deployments) FROM tasks"
     " WHERE state='pending' AND due IS NOT NULL"
 )
 _DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
@@ -138,7 +140,8 @@ def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
     if end.begin is not None and tx.attended and function and session is None:
         promise = tx.promise_row(task_id)
         assert promise is not None, f"a task has a promise: {task_id}"
-        tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), task_id))
+        deployment = deployments.of_engine(tx, end.engine) or None
+        tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), deployment, task_id))
         tx.effects.begun.append((end, task_id, version + 1, promise_record(promise)))
         return
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
@@ -147,10 +150,13 @@ def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
 
 
 def _choose(tx: Tx, row: Row) -> MessageEnd | None:
-    task_id, _, due, group, preferred, exclusive, function, session, queue = row
+    task_id, version, due, group, preferred, exclusive, function, session, queue, recorded, routes = row
     owner, needed = _owner(tx, session)
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
     able = [end for end in able if _takes_from(tx, end, queue)]
+    if able and deployments.is_pinned(function, session):
+        deployment = deployments.owner(tx, function, version, recorded, routes=bool(routes))
+        able = [end for end in able if deployments.served_by(tx.served.get(end.engine), deployment)]
     if exclusive:
         able = [end for end in able if end.engine == preferred]
     able = [end for end in able if end.slots is None or end.slots.free()]
@@ -194,11 +200,15 @@ def _serves(tx: Tx, end: MessageEnd, function: str, session: str | None, needed:
     return needed <= served.functions or ANY_CAPABILITY in served.functions
 
 
-def is_taken(tx: Tx, target: str, queue: str) -> bool:
-    """Whether an engine here has room for an execution of that group and function which comes from that queue."""
+def is_taken(tx: Tx, target: str, queue: str, deployment: str) -> bool:
+    """Whether an engine here, of that deployment, has room for an execution of that group and function which comes from
+    that queue."""
     group, _, function = target.partition(" ")
     return any(
-        end.group == group and _serves(tx, end, function, None, frozenset()) and _takes_from(tx, end, queue)
+        end.group == group
+        and deployments.served_by(tx.served.get(end.engine), deployment)
+        and _serves(tx, end, function, None, frozenset())
+        and _takes_from(tx, end, queue)
         for end in with_slots(tx.ends).values()
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.store.operations.cascade import end_attempt, make_pending
+from durable.store.operations import deployments
 from durable.store.operations.lock_keys import engine_key
-from durable.store.operations.records import dump
+from durable.store.operations.row_records import dump
+from durable.store.operations.settlement import end_attempt, make_pending
 from durable.store.operations.transaction import EngineServes, Tx
 from durable.store.protocol.requests import Answer, Engine, EngineJoin, EngineServe, Nothing, Refused
 
@@ -23,9 +24,9 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
         raise Refused(409, f"engine {request.engine!r} is alive in another process ({error})") from error
     functions = frozenset(request.functions)
     tx.execute(
-        "INSERT INTO engines (engine, grp, pid, functions, serves_sessions, joined_at, queues)"
-        " VALUES (?1,?2,?3,?4,?5,?6,?7) ON CONFLICT (engine)"
-        " DO UPDATE SET grp=?2, pid=?3, functions=?4, serves_sessions=?5, joined_at=?6, queues=?7",
+        "INSERT INTO engines (engine, grp, pid, functions, serves_sessions, joined_at, queues, deployment)"
+        " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT (engine)"
+        " DO UPDATE SET grp=?2, pid=?3, functions=?4, serves_sessions=?5, joined_at=?6, queues=?7, deployment=?8",
         (
             request.engine,
             request.group,
@@ -34,10 +35,12 @@ def join(tx: Tx, request: EngineJoin) -> Answer:
             request.serves_sessions,
             tx.now,
             None if request.queues is None else dump(sorted(request.queues)),
+            request.deployment,
         ),
     )
     queues = None if request.queues is None else frozenset(request.queues)
-    tx.served[request.engine] = EngineServes(functions, request.serves_sessions, queues)
+    tx.served[request.engine] = EngineServes(functions, request.serves_sessions, queues, request.deployment)
+    deployments.join(tx, request.deployment, functions)
     tx.effects.rescan = tx.effects.peers = True
     return Answer(200, {})
 
@@ -57,6 +60,7 @@ def serve(tx: Tx, request: EngineServe) -> Answer:
     functions = frozenset(_functions.decode(row[0])) | frozenset(request.functions)
     tx.execute("UPDATE engines SET functions=? WHERE engine=?", (dump(sorted(functions)), request.engine))
     tx.served[request.engine] = served._replace(functions=functions)
+    deployments.join(tx, served.deployment, request.functions)
     tx.effects.rescan = True
     return Answer(200, {})
 
@@ -117,7 +121,7 @@ def _still_holds(tx: Tx, engine: str, task_id: str) -> bool:
 
 
 def listing(tx: Tx, _request: Nothing) -> Answer:
-    rows = tx.rows("SELECT engine, grp, functions, pid FROM engines ORDER BY joined_at, engine")
+    rows = tx.rows("SELECT engine, grp, functions, pid, deployment FROM engines ORDER BY joined_at, engine")
     return Answer(
         200,
         {
@@ -127,6 +131,7 @@ def listing(tx: Tx, _request: Nothing) -> Answer:
                     "group": row[1],
                     "functions": _functions.decode(row[2]),
                     "pid": row[3],
+                    "deployment": row[4],
                     "alive": tx.liveness.alive(row[0]),
                 }
                 for row in rows

@@ -13,10 +13,10 @@ from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
 from durable.store.operations import execution_tags, queue_entries, signals, streams
-from durable.store.operations.cascade import CHILD, ENDED, announce
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
-from durable.store.operations.records import PROMISE, dump, load_tags, load_value
+from durable.store.operations.row_records import PROMISE, dump, load_tags, load_value
+from durable.store.operations.settlement import CHILD, ENDED, announce
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
@@ -124,16 +124,29 @@ def _renamed_data(data: str | None, function: str) -> str | None:
 
 def upgrade(tx: Tx, request: ExecutionUpgrade) -> Answer:
     """Give an open execution another function. 409 where it has ended, runs, or has run since `version`."""
-    row = tx.row("SELECT state, version, due FROM tasks WHERE id=? AND session IS NULL AND timer=0", (request.id,))
+    row = tx.row(
+        "SELECT state, version, due, deployment FROM tasks WHERE id=? AND session IS NULL AND timer=0", (request.id,)
+    )
     if row is None:
         raise Refused(404, f"there is no execution {request.id!r} of a durable function")
-    state, version, due = row
+    state, version, due, recorded = row
     if state in ("fulfilled", "acquired") or version != request.version:
         raise Refused(409, f"{request.id!r} is {state} in version {version}: it has gone on since it was checked")
+    if request.deployment is not None:
+        _check_move(tx, request.id, recorded, request.deployment, begun=version > 0)
+        tx.execute("UPDATE tasks SET deployment=? WHERE id=?", (request.deployment, request.id))
     _rename_execution(tx, request.id, request.function, request.source)
     announce(tx, request.id, due)
     tx.effects.rescan = tx.effects.peers = True
     return Answer(200, {})
+
+
+def _check_move(tx: Tx, task_id: str, recorded: str | None, deployment: str, *, begun: bool) -> None:
+    """Refuse to give an execution to a deployment that is not there, and what new work still is."""
+    if recorded is None and not begun:
+        raise Refused(409, f"{task_id!r} has not begun: it goes to the deployment that new work goes to")
+    if tx.row("SELECT 1 FROM deployments WHERE name=?", (deployment,)) is None and deployment:
+        raise Refused(404, f"there is no deployment {deployment!r}")
 
 
 # -- records of other stores ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from durable.core import ids
 from durable.core.errors import Halted
-from durable.store.operations.records import Queries, Row, dump
+from durable.store.operations.row_records import Queries, Row, dump
 
 _DEPTH_MAX = 64
 """How far from what is waited for the halted task may be: far more than executions are nested."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable.store.operations.lock_keys import values_key
 from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, KvAt, KvList, KvNamespace, KvSet, KvWrite, Refused
+from durable.store.protocol.requests import Answer, KvAt, KvDelete, KvList, KvNamespace, KvSet, KvWrite, Refused
 
 KEY_CHARS = 12
 """Of a number as a key: enough for as many values as anybody appends, in the order of their text."""
@@ -66,10 +66,10 @@ def put(tx: Tx, request: KvSet) -> Answer:
     return Answer(200, {})
 
 
-def delete(tx: Tx, request: KvAt) -> Answer:
-    """Remove a key; whether there was one."""
-    sql = "DELETE FROM kv WHERE namespace=? AND key=? RETURNING bytes"
-    row = tx.row(sql, (request.namespace, request.key))
+def delete(tx: Tx, request: KvDelete) -> Answer:
+    """Remove a key, where it has the value that is said, if one is; whether it was removed."""
+    sql = "DELETE FROM kv WHERE namespace=?1 AND key=?2 AND value=coalesce(?3, value) RETURNING bytes"
+    row = tx.row(sql, (request.namespace, request.key, request.value))
     if row is not None:
         used, keys = _usage(tx, request.namespace)
         _count(tx, request.namespace, used - row[0], keys - 1)
@@ -85,7 +85,7 @@ def write(tx: Tx, request: KvWrite) -> Answer:
     if values:
         _set(tx, request.namespace, values, before, request.quota)
     for key in request.delete:
-        delete(tx, KvAt(namespace=request.namespace, key=key))
+        delete(tx, KvDelete(namespace=request.namespace, key=key))
     return Answer(200, {"filled": list(filled)})
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from durable.core.limits import POST_KEEP_MS, POST_LEASE_MS
-from durable.store.operations.records import dump
+from durable.store.operations.row_records import dump
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, PostEnd, PostsClaim
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.core.limits import SWEEP_ROWS
-from durable.store.operations.records import dump
+from durable.store.operations.row_records import dump
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,

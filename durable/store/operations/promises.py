@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
-from durable.store.operations import execution_tags, signals, streams
-from durable.store.operations.cascade import ENDED, announce, is_head, lease_until, settle_pending
+from durable.store.operations import deployments, execution_tags, signals, streams
 from durable.store.operations.listener_posts import is_url
-from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.row_records import PROMISE, dump, promise_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
+from durable.store.operations.settlement import ENDED, announce, is_head, lease_until, settle_pending
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
@@ -181,6 +181,7 @@ def _create_task(
     not_before = _delay(tags)
     session = tags.get("durable:session")
     n = None
+    deployment = tags.get(deployments.DEPLOYMENT)
     due: int | None = None
     if session is not None:
         n = next_n(tx, session)
@@ -192,11 +193,14 @@ def _create_task(
     state, version, pid, ttl, lease_at = "pending" if ended is None else "fulfilled", 0, None, None, None
     if lease is not None and ended is None:
         state, version, pid, ttl, lease_at = "acquired", 1, lease.pid, lease.ttl, lease_until(tx, lease.ttl)
+        if deployments.is_pinned(tags.get("durable:function", ""), session):
+            deployment = deployment or deployments.of_engine(tx, lease.pid) or None
     elif ended is None and not timer and queue is None and (session is None or is_head(tx, session, n or 0)):
         due = max(tx.now, not_before)
     tx.execute_soon(
         "INSERT INTO tasks (id, state, version, pid, ttl, lease_at, due, not_before, grp, preferred, exclusive,"
-        " function, session, n, timer, created_at, ended, queue) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " function, session, n, timer, created_at, ended, queue, deployment)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             task_id,
             state,
@@ -216,6 +220,7 @@ def _create_task(
             tx.now,
             ended,
             queue,
+            deployment,
         ),
     )
     found = execution_tags.tags_of(tags)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from durable.store.operations.cascade import settle, settle_pending
 from durable.store.operations.promises import check_create, check_value, create_promise, find
+from durable.store.operations.settlement import settle, settle_pending
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Answer, PromptAnswer, Refused
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from durable.queues.queue_load import QueueLoad
-from durable.store.operations import dispatch
+from durable.store.operations import deployments, dispatch
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.queue_entries import admit, load_of, next_entry, open_targets
-from durable.store.operations.records import Queries
+from durable.store.operations.row_records import Queries
 from durable.store.operations.transaction import Tx
 
 _DUE = (
@@ -61,6 +61,7 @@ class _Turn:
     def __init__(self, queue: str, targets: list[str]) -> None:
         self.queue = queue
         self.targets = targets
+        self._routes: dict[str, str] | None = None
 
     @classmethod
     def of(cls, tx: Tx, queue: str) -> _Turn | None:
@@ -80,7 +81,14 @@ class _Turn:
         """Admit the next entry, and offer it. False when nothing more may begin here."""
         if not _may_begin(tx, load_of(tx, self.queue)):
             return False
-        here = [target for target in self.targets if dispatch.is_taken(tx, target, self.queue)]
+        if self._routes is None:
+            self._routes = deployments.routes_of(tx, [target.partition(" ")[2] for target in self.targets])
+        routes = self._routes
+        here = [
+            target
+            for target in self.targets
+            if dispatch.is_taken(tx, target, self.queue, routes.get(target.partition(" ")[2], ""))
+        ]
         entry = next_entry(tx, self.queue, here)
         if entry is None:
             return False

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from durable.queues.queue_load import QueueLoad, next_start_at
 from durable.queues.states import EntryEvent, EntryState, step_entry
 from durable.store.operations.lock_keys import queue_key
-from durable.store.operations.records import Queries, Row
+from durable.store.operations.row_records import Queries, Row
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Refused
 

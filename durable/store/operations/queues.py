@@ -6,11 +6,11 @@ import msgspec
 
 from durable.core.limits import QUEUE_ENTRIES_MAX
 from durable.queues.states import EntryState, QueueEvent, QueueState, step_queue
-from durable.store.operations import queue_entries
+from durable.store.operations import deployments, queue_entries
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.promises import Lease, address_of, check_create, check_value, create_promise
 from durable.store.operations.queue_entries import QueueEntry
-from durable.store.operations.records import dump, load_tags, promise_record
+from durable.store.operations.row_records import dump, load_tags, promise_record
 from durable.store.operations.tasks import created_task
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
@@ -200,8 +200,11 @@ def _begins(tx: Tx, request: QueueEnqueue, engine: str) -> bool:
     key = tx.row("SELECT running FROM queue_keys WHERE queue=? AND key=?", (request.queue, request.key))
     served = tx.served.get(engine)
     takes = served is None or served.queues is None or request.queue in served.queues
+    function = (request.promise.tags or {})[FUNCTION]
+    routed = deployments.routes_of(tx, [function]).get(function, "")
     return (
         takes
+        and deployments.of_engine(tx, engine) == routed
         and load.key_is_open(0 if key is None else key[0])
         and queue_entries.engine_has_room(tx, request.queue, engine)
     )

@@ -15,7 +15,7 @@ from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.promises import address_of, check_create, create_promise, origin_of
 from durable.store.operations.queue_entries import QueueEntry
 from durable.store.operations.queues import make_queue
-from durable.store.operations.records import load_tags, load_value
+from durable.store.operations.row_records import load_tags, load_value
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import ExecutionCancel, PromiseCreate, QueueBounds, Refused, Value
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from durable.core.limits import SEARCH_ROWS, SEARCH_ROWS_READ
-from durable.store.operations.records import Row, dump
+from durable.store.operations.row_records import Row, dump
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, Record
 

@@ -6,9 +6,9 @@ import msgspec
 
 from durable.store.operations import kv, policies
 from durable.store.operations.attempts import rejection
-from durable.store.operations.cascade import forget_checkpoints, note_progress, settle
 from durable.store.operations.promises import Lease, add_callback, check_create, create_promise, next_n, settle_request
-from durable.store.operations.records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
+from durable.store.operations.settlement import forget_checkpoints, note_progress, settle
 from durable.store.operations.tasks import created_task
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (

@@ -6,8 +6,8 @@ Of one name either signals lie there that nobody has taken, or waits stand in li
 from __future__ import annotations
 
 from durable.core.limits import SIGNALS_OPEN_MAX, VALUE_BYTES_MAX
-from durable.store.operations.cascade import settle
-from durable.store.operations.records import PROMISE, promise_record
+from durable.store.operations.row_records import PROMISE, promise_record
+from durable.store.operations.settlement import settle
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Answer, Record, Refused, SignalLook, SignalSend, Value
 

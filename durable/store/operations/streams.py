@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from durable.core.limits import STREAM_NAME_CHARS_MAX
-from durable.store.operations.records import PROMISE, dump, promise_record
+from durable.store.operations.row_records import PROMISE, dump, promise_record
 from durable.store.operations.signals import EXECUTION
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, PromiseCreate, Record, RecordPromise, Refused

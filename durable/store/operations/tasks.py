@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
-from durable.store.operations import children, queue_entries
+from durable.store.operations import children, deployments, queue_entries
 from durable.store.operations.cancellation import wished
-from durable.store.operations.cascade import (
-    CHILD,
-    end_attempt,
-    is_head,
-    lease_until,
-    make_pending,
-    note_progress,
-    settle,
-    settle_pending,
-)
 from durable.store.operations.promises import (
     Lease,
     add_callback,
@@ -25,8 +15,18 @@ from durable.store.operations.promises import (
     find,
     origin_of,
 )
-from durable.store.operations.records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.operations.row_records import PROMISE, TASK, Row, load_tags, promise_record, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
+from durable.store.operations.settlement import (
+    CHILD,
+    end_attempt,
+    is_head,
+    lease_until,
+    make_pending,
+    note_progress,
+    settle,
+    settle_pending,
+)
 from durable.store.operations.transaction import ACQUIRE_TASK, TASK_AT, Tx
 from durable.store.protocol.requests import (
     EMPTY,
@@ -105,7 +105,8 @@ def created_task(task_id: str, lease: Lease) -> Record:
 
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
-    task = tx.row(f"{ACQUIRE_TASK} RETURNING {TASK}", (pid, ttl, lease_until(tx, ttl), task_id))
+    deployment = deployments.of_engine(tx, pid) or None
+    task = tx.row(f"{ACQUIRE_TASK} RETURNING {TASK}", (pid, ttl, lease_until(tx, ttl), deployment, task_id))
     assert task is not None
     return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
 
@@ -118,6 +119,11 @@ def _require_head(tx: Tx, row: Row) -> None:
 def _require_place(tx: Tx, row: Row, pid: str) -> None:
     if row[12] is not None:
         queue_entries.require_place(tx, row[12], row[0], pid)
+
+
+def _require_deployment(tx: Tx, row: Row, pid: str) -> None:
+    if row[6] is None:
+        deployments.require(tx, row[0], row[13], row[2], pid)
 
 
 def get(tx: Tx, request: ById) -> Answer:
@@ -147,6 +153,7 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
     if row[1] == "pending":
         _require_head(tx, row)
         _require_place(tx, row, request.pid)
+        _require_deployment(tx, row, request.pid)
         return acquired(tx, action.id, request.pid, request.ttl)
     if row[1] != "fulfilled":
         raise Refused(409, f"task {action.id!r} is {row[1]}")
@@ -166,6 +173,7 @@ def acquire(tx: Tx, request: TaskAcquire) -> Answer:
         )
     _require_head(tx, row)
     _require_place(tx, row, request.pid)
+    _require_deployment(tx, row, request.pid)
     return acquired(tx, request.id, request.pid, request.ttl)
 
 
@@ -260,7 +268,7 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         _renew(tx, task)
         record, changed = create_promise(tx, action.data)
         if child is not None and changed and record["state"] == "pending":
-            record = children.begin(tx, record, child)
+            record = children.begin(tx, record, child, deployment=task[13] or "")
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)

@@ -17,10 +17,10 @@ from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.records import PROMISE, TASK, Row
+from durable.store.operations.row_records import PROMISE, TASK, Row
 from durable.store.protocol.requests import Record
 
-TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue"
+TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue, deployment"
 """The columns of a task that its holder's writes depend on."""
 
 END_TASK = (
@@ -31,7 +31,8 @@ END_TASK = (
 
 ACQUIRE_TASK = (
     "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
-    " lapsed_ttl=NULL, due=NULL, resumes=0, progress=0 WHERE id=?"
+    " lapsed_ttl=NULL, due=NULL, resumes=0, progress=0,"
+    " deployment=CASE WHEN session IS NULL AND function<>'' THEN coalesce(deployment, ?) END WHERE id=?"
 )
 
 INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
@@ -67,12 +68,13 @@ class MessageEnd:
 
 
 class EngineServes(NamedTuple):
-    """The functions that an engine says it serves when it joins, whether it serves sessions, and from which queues
-    alone it takes executions; None for all, and for what stands in none."""
+    """The functions that an engine says it serves when it joins, whether it serves sessions, from which queues alone it
+    takes executions (None for all, and for what stands in none), and its deployment ("" for none)."""
 
     functions: frozenset[str]
     sessions: bool
     queues: frozenset[str] | None = None
+    deployment: str = ""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 
 _PLACE = re.compile(r"\?(\d*)")
 _INDEX = re.compile(r" INDEXED BY \w+")

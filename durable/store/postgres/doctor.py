@@ -12,7 +12,7 @@ import psycopg
 
 from durable.core.errors import StoreMissing
 from durable.core.limits import BLOB_GRACE_S
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.connection import (
     KEY_BYTES,
@@ -214,6 +214,16 @@ def _key_of(looked: _Looked) -> bytes | None:
 
 
 def _engines(looked: _Looked) -> Iterator[str]:
+    alive, now = _living(looked)
+    return record_checks.engines(looked.run, alive, now)
+
+
+def _deployments(looked: _Looked) -> Iterator[str]:
+    return record_checks.deployments(looked.run, _living(looked)[0])
+
+
+def _living(looked: _Looked) -> tuple[Callable[[str], bool], int]:
+    """Says which engines are alive, and the server's time in ms."""
     leases = {engine: (holder, until) for engine, holder, until in looked.ask("SELECT * FROM engine_leases")}
     ((now,),) = looked.ask(f"SELECT {NOW}")
 
@@ -221,7 +231,7 @@ def _engines(looked: _Looked) -> Iterator[str]:
         holder, until = leases.get(engine, ("", 0))
         return bool(until >= now) and not is_gone(holder)
 
-    return record_checks.engines(looked.run, alive, now)
+    return alive, now
 
 
 def _missing(looked: _Looked, elsewhere: Container[str]) -> Iterator[str]:
@@ -260,5 +270,6 @@ _STORE: dict[str, _Look] = {
     "invariants": lambda looked: record_checks.invariants(looked.run),
     "values": lambda looked: record_checks.values(looked.run),
     "engines": _engines,
+    "deployments": _deployments,
     "blobs": _orphans,
 }

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from durable.store.direct_store import PointReads
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.transaction import Effects
+from durable.store.promise_standing import UNKNOWN, Standing
 from durable.store.protocol.requests import Answer
-from durable.store.standing import UNKNOWN, Standing
 from durable.store.writer import Job
 
 BEGUN_MAX = 10_000

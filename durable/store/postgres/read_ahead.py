@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from durable.store.operations.lock_keys import keys_of
-from durable.store.operations.records import PROMISE, Row
+from durable.store.operations.row_records import PROMISE, Row
 from durable.store.operations.transaction import TASK_AT
 from durable.store.postgres.dialect import given, kept_list
 from durable.store.postgres.writer_connection import WriterConnection
@@ -117,7 +117,7 @@ class ReadAhead:
         self._tasks = dict.fromkeys(wanted.tasks)
         self._tasks |= {row[0]: row for row in rows.get("tasks", ())}
         self._facts = {
-            name: None if row is None else (row[6], row[7], row[13], row[12]) for name, row in self._tasks.items()
+            name: None if row is None else (row[6], row[7], row[14], row[12]) for name, row in self._tasks.items()
         }
         self._quiet, self._alone = set(wanted.heard), set(wanted.branches)
         self._open = {name: [] for name in wanted.open}
@@ -187,7 +187,7 @@ class ReadAhead:
         if not self.keys or task_id not in self._tasks:
             return False, None
         row = self._tasks[task_id]
-        return True, None if row is None else row[:13]
+        return True, None if row is None else row[:14]
 
     def facts(self, task_id: str) -> tuple[bool, Row | None]:
         """The same of what never changes: session, n, function, queue."""

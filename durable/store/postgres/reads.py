@@ -11,7 +11,7 @@ import psycopg
 
 from durable.core.errors import EngineClosed, StoreUnreachable
 from durable.core.limits import REQUEST_UNHEARD_S
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect_async, explain
 from durable.store.postgres.dialect import given, kept, translated

@@ -10,7 +10,7 @@ from typing import ClassVar
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.operations.transaction import (
     END_TASK,
     INSERT_PROMISE,

@@ -10,7 +10,7 @@ import psycopg
 
 from durable.core.errors import Conflict
 from durable.store.operations.lock_keys import WHOLE
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.chunks import keep_chunk, kept_chunk
 from durable.store.postgres.connection import connect, explain, is_there, migrate, prepare, schema_version, scripts
@@ -20,7 +20,7 @@ from durable.store.postgres.liveness import NOW
 from durable.store.postgres.transaction import lock_number
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS
-from durable.store.upkeep.copied_tables import BLOBS, TABLES
+from durable.store.upkeep.copied_tables import BLOBS, TABLES, WANTED
 
 _PAGE = 1_000
 _COLUMNS = (
@@ -43,7 +43,7 @@ class _Schema:
         return [row[0] for row in self._ask(_COLUMNS, self._address.schema, table)]
 
     def rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-        yield from self._each(f"SELECT {','.join(columns)} FROM {table}")
+        yield from self._each(f"SELECT {','.join(columns)} FROM {table} {WANTED.get(table, '')}")
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         used = "SELECT digest FROM blobs b WHERE EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest)"

@@ -16,7 +16,7 @@ from durable.core.limits import LIVENESS_CHECK_S
 from durable.store.operations.deadlines import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
 from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import is_lost

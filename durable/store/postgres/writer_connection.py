@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, explain, is_lost
 from durable.store.postgres.dialect import given, kept, translated

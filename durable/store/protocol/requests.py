@@ -13,6 +13,7 @@ import msgspec
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import (
     CHECKPOINTS_KEPT,
+    DEPLOYMENT_CHARS_MAX,
     ID_CHARS_MAX,
     QUEUE_KEY_CHARS_MAX,
     QUEUE_NAME_CHARS_MAX,
@@ -279,6 +280,9 @@ class Ours(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the engine's own kinds: in-process only, never taken from a wire."""
 
 
+type DeploymentName = Annotated[str, msgspec.Meta(pattern=f"\\A[A-Za-z0-9_.:+@/-]{{0,{DEPLOYMENT_CHARS_MAX}}}\\Z")]
+
+
 class EngineJoin(Ours, frozen=True, kw_only=True):
     engine: Id
     group: Id
@@ -287,6 +291,12 @@ class EngineJoin(Ours, frozen=True, kw_only=True):
     serves_sessions: bool = True
     queues: list[QueueName] | None = None
     """The queues from which alone it takes executions; None: from all, and what stands in none."""
+    deployment: DeploymentName = ""
+    """What it was started as (specs/versions.md); "" for nothing."""
+
+
+class Deployment(Ours, frozen=True, kw_only=True):
+    deployment: DeploymentName
 
 
 class EngineServe(Ours, frozen=True, kw_only=True):
@@ -435,12 +445,14 @@ class SignalLook(Ours, frozen=True, kw_only=True):
 
 
 class ExecutionUpgrade(Ours, frozen=True, kw_only=True):
-    """Another function for an open execution that nobody runs, as long as nothing has run since `version` was read."""
+    """Another function, or deployment, for an open execution that nobody runs, as long as nothing has run since
+    `version` was read."""
 
     id: Id
     function: str
     source: str
     version: Natural
+    deployment: DeploymentName | None = None
 
 
 class RecordPromise(Request, frozen=True, kw_only=True):
@@ -657,6 +669,14 @@ class KvNamespace(Ours, frozen=True, kw_only=True):
 class KvAt(Ours, frozen=True, kw_only=True):
     namespace: Id
     key: Id
+
+
+class KvDelete(Ours, frozen=True, kw_only=True):
+    """`value`: remove the key only where it has this one."""
+
+    namespace: Id
+    key: Id
+    value: str | None = None
 
 
 class KvSet(Ours, frozen=True, kw_only=True):

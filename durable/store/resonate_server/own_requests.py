@@ -34,6 +34,7 @@ LACKING = {
     "prompt": "questions that several persons answer",
     "function": "aliases of functions",
     "queue": "queues",
+    "deployment": "deployments",
     "schedule": "schedules that are paused, made up for, or told what to do while an execution goes on",
     "sweep": "retention of ours",
     "execution": "import of executions",

@@ -14,9 +14,9 @@ from durable.store.direct_store import PointReads
 from durable.store.operations import actors
 from durable.store.operations.deadlines import next_deadline
 from durable.store.operations.halted_waits import Halt, halts_of
+from durable.store.promise_standing import UNKNOWN, Standing
 from durable.store.protocol.requests import Record
 from durable.store.sqlite.transaction import SqliteLook
-from durable.store.standing import UNKNOWN, Standing
 
 _STANDING = (
     "SELECT p.state='pending' AND p.timeout_at>?2,"

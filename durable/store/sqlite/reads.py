@@ -9,7 +9,7 @@ from typing import Any
 import aiosqlite
 
 from durable.core.limits import READ_CACHE_KIB
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.reads import Reads
 from durable.store.sqlite.file import SQLITE_ERRORS, explain
 

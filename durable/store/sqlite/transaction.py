@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.operations.transaction import INSERT_PROMISE, EngineServes, MessageEnd, Tx
 
 _MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from durable.core.errors import Conflict, StoreError, StoreMissing
 from durable.store import owner_check
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import (
     APPLICATION_ID,
@@ -25,6 +25,7 @@ from durable.store.sqlite.file import (
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS, sync_path, write_private
 from durable.store.upkeep.blobs import alone, blobs, directory
+from durable.store.upkeep.copied_tables import WANTED
 
 _BESIDE = ("-journal", "-wal", "-shm", ".key")
 
@@ -40,7 +41,7 @@ class _File:
         return [row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")]
 
     def rows(self, table: str, columns: Sequence[str]) -> Iterator[Row]:
-        return iter(self._connection.execute(f"SELECT {','.join(columns)} FROM {table}"))
+        return iter(self._connection.execute(f"SELECT {','.join(columns)} FROM {table} {WANTED.get(table, '')}"))
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         used = {row[0] for row in self._connection.execute("SELECT DISTINCT digest FROM checkpoint_uses")}

@@ -1,4 +1,4 @@
-"""A copy of a store that opens and resumes, taken while engines run (specs/store.md, B1-B4)."""
+"""A copy of a store that opens and resumes, taken while engines run (specs/store.md, B1-B5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from durable.core.errors import StoreError
+from durable.store.operations.listener_posts import URLS
 from durable.store.sqlite.file import explain, load_key, reading
 from durable.store.upkeep.blobs import alone, blobs, directory
 
@@ -24,7 +25,7 @@ FORGET_HOLDERS = (
     " WHERE state='acquired'",
     "UPDATE sessions SET owner=NULL, worker_pid=NULL, worker_start=NULL",
     "DELETE FROM engines",
-    "DELETE FROM outbox",
+    f"DELETE FROM outbox WHERE NOT ({URLS})",
 )
 
 

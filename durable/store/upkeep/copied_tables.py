@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from durable.store.operations.records import Row
+from durable.store.operations.listener_posts import URLS
+from durable.store.operations.row_records import Row
 
 TABLES = (
     "promises", "tasks", "callbacks", "listeners", "schedules", "sessions", "cells", "output", "rewinds", "checkpoints",
@@ -13,11 +14,14 @@ TABLES = (
     "signals", "signal_waits", "execution_tags",
     "streams", "stream_items", "published",
     "actors", "dead_letters", "subscriptions",
-    "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts",
+    "queues", "queue_entries", "queue_keys", "queue_lines", "queue_starts", "outbox",
+    "deployments", "deployment_routes",
 )  # fmt: skip
 """All but those of processes that are alive (engines, their leases, messages for them), of which a copy has none."""
-NUMBERED = ("checkpoints", "audit", "dead_letters")
+NUMBERED = ("checkpoints", "audit", "dead_letters", "outbox")
 """Tables whose ids are numbers that are never used again."""
+WANTED = {"outbox": f"WHERE {URLS}"}
+"""The rows of a table that are copied, where that is not all of them."""
 BLOBS = "blobs"
 """Large chunks, in the counts: rows in a database, files beside a file."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from durable.core.errors import Conflict, StoreError
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.target import is_database, is_url, parsed, shown
 from durable.store.upkeep.copied_tables import BLOBS, NUMBERED, TABLES, CopySource, CopyTarget
 

@@ -115,6 +115,10 @@ def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     return record_checks.engines(connection.execute, Liveness(Path(f"{path}.d")).alive, now_ms())
 
 
+def _deployments(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
+    return record_checks.deployments(connection.execute, Liveness(Path(f"{path}.d")).alive)
+
+
 def _orphans(_connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     found = [status.st_size for _, status in orphans(path, time.time())]
     if found:
@@ -163,6 +167,7 @@ _IN_THE_FILE: dict[str, _Look] = {
     "invariants": lambda connection, _: record_checks.invariants(connection.execute),
     "values": lambda connection, _: record_checks.values(connection.execute),
     "engines": _engines,
+    "deployments": _deployments,
     "chunks": _missing,
     "blobs": _orphans,
 }

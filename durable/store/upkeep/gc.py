@@ -17,7 +17,7 @@ from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
 from durable.store.operations import execution_tags, kv, signals, streams
 from durable.store.operations.listener_posts import URLS
-from durable.store.operations.records import EVERY
+from durable.store.operations.row_records import EVERY
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages
 from durable.store.upkeep.run_storage import namespaces

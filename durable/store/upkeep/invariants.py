@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from durable.core.limits import CHECKPOINTS_KEPT
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 
 _FOUND_MAX = 20
 """Broken rows shown for one rule."""

@@ -16,7 +16,7 @@ from durable.core.errors import DurableError
 from durable.core.ids import PREFIX
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.core.value_codec import SEALED
-from durable.store.operations.records import Row
+from durable.store.operations.row_records import Row
 from durable.store.upkeep.invariants import broken
 
 SHOWN_MAX = 20
@@ -60,6 +60,21 @@ def engines(run: Runs, alive: Callable[[str], bool], now_ms: int) -> Iterator[st
         if holder not in gone:
             late = (now_ms - lease_at) // 1000
             yield f"{task} is held by {holder}, whose lease ended {late} s ago; `durable resume` frees it"
+
+
+def deployments(run: Runs, alive: Callable[[str], bool]) -> Iterator[str]:
+    """Deployments with executions that could go on, and no engine that is alive."""
+    living = {deployment for engine, deployment in run("SELECT engine, deployment FROM engines", ()) if alive(engine)}
+    for deployment, count in run(
+        "SELECT deployment, count(*) FROM tasks WHERE deployment IS NOT NULL AND deployment <> '' AND listed IN"
+        " ('pending', 'running', 'waiting', 'interrupted') GROUP BY deployment ORDER BY deployment",
+        (),
+    ):
+        if deployment not in living:
+            yield (
+                f"{count} executions belong to the deployment {deployment}, of which no engine is alive; start one, or"
+                f" `durable deployment move NAME --from {deployment}`"
+            )
 
 
 def values(run: Runs) -> Iterator[str]:

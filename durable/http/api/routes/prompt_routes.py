@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from capabilities.prompts.prompt import Settlement
-from capabilities.prompts.states import state_of
+from capabilities.prompts.states import PromptState
 from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
@@ -18,15 +17,19 @@ from durable.http.api.api_route import ApiCall, ApiRoute, PageQuery
 from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.prompt_api import answerer_of
 from durable.prompts.inbox import Inbox
-from durable.records.values import unpack
+from durable.prompts.settled_prompts import SettledPage, SettledPrompt, settled_page, settled_under
 from durable.records.view_models import PromiseView, PromptView
 from durable.store.protocol.requests import PromiseState
 from durable.store.rows import PromptRow, decode_value, promise_row
 
+type SettledState = Literal["answered", "declined", "expired", "cancelled", "rejected"]
+
 
 class ListPromptsQuery(PageQuery, frozen=True, kw_only=True):
-    """`execution`: only the questions of this execution and of what is under it."""
+    """`state`: in which they are; `settled` is all but open. `execution`: only the questions of this execution and of
+    what is under it."""
 
+    state: Literal["open", "settled"] | SettledState = "open"
     execution: Annotated[str, msgspec.Meta(max_length=400)] | None = None
 
 
@@ -36,9 +39,11 @@ class ListPromisesQuery(PageQuery, frozen=True, kw_only=True):
     state: PromiseState | None = None
 
 
-async def list_prompts(call: ApiCall) -> Page[PromptView]:
-    """Open questions, oldest first."""
+async def list_prompts(call: ApiCall) -> Page[api_models.PromptDetail]:
+    """Questions in a state: open ones oldest first, settled ones newest first."""
     query: ListPromptsQuery = call.query
+    if query.state != "open":
+        return await _settled_prompts(call, query)
     of = ("prompts", query.execution)
     after = read_cursor(query.cursor, of, tuple[int, str])
     if query.execution is None:
@@ -50,24 +55,45 @@ async def list_prompts(call: ApiCall) -> Page[PromptView]:
         rows = [row for row in every if after is None or (row.created_at, row.id) > after][: query.limit]
     last = rows[-1] if len(rows) == query.limit else None
     following = None if last is None else write_cursor((last.created_at, last.id), of)
-    return Page(items=[prompt_view(row) for row in rows], next=following)
+    return Page(items=[api_models.PromptDetail(**_fields(row)) for row in rows], next=following)
+
+
+async def _settled_prompts(call: ApiCall, query: ListPromptsQuery) -> Page[api_models.PromptDetail]:
+    of = ("prompts", query.execution, query.state)
+    before = read_cursor(query.cursor, of, tuple[int, str])
+    state = None if query.state == "settled" else PromptState(query.state)
+    if query.execution is None:
+        page = await settled_page(call.reads, state, before, query.limit)
+    else:
+        every = await settled_under(call.reads, query.execution.removeprefix(ids.PREFIX), state)
+        left = [each for each in every if before is None or (each.settled_at or 0, each.row.id) < before]
+        found = left[: query.limit]
+        following = (found[-1].settled_at or 0, found[-1].row.id) if len(left) > len(found) else None
+        page = SettledPage(found, following)
+    cursor = None if page.next is None else write_cursor(page.next, of)
+    return Page(items=[_detail(each) for each in page.prompts], next=cursor)
+
+
+def _fields(row: PromptRow) -> dict[str, Any]:
+    view = prompt_view(row)
+    return {name: getattr(view, name) for name in PromptView.__dataclass_fields__}
+
+
+def _detail(prompt: SettledPrompt) -> api_models.PromptDetail:
+    fields, settlement = _fields(prompt.row), prompt.settlement
+    return api_models.PromptDetail(
+        **fields,
+        state=prompt.state.value,
+        value=None if fields["secret"] else settlement.value,
+        by=settlement.by,
+        why=settlement.why,
+        settled_at=None if prompt.settled_at is None else iso(prompt.settled_at),
+    )
 
 
 async def get_prompt(call: ApiCall) -> api_models.PromptDetail:
     """One question, open or settled, with what became of it."""
-    promise = await Inbox(call.store).get(call.params["id"])
-    param, tags = decode_value(promise.get("param")), promise.get("tags") or {}
-    execution = ids.execution_of(promise["id"])
-    row = PromptRow(promise["id"], execution, param, tags, promise["createdAt"], promise["timeoutAt"])
-    view = prompt_view(row)
-    fields = {name: getattr(view, name) for name in PromptView.__dataclass_fields__}
-    if promise["state"] == "pending":
-        return api_models.PromptDetail(**fields)
-    found = unpack((promise.get("value") or {}).get("data")) if promise["state"] == "resolved" else None
-    settlement = Settlement.from_record(found) if found is not None else Settlement()
-    state = state_of(promise["state"], declined=settlement.declined).value
-    value = None if view.secret else settlement.value
-    return api_models.PromptDetail(**fields, state=state, value=value, by=settlement.by)
+    return _detail(SettledPrompt.of(promise_row(await Inbox(call.store).get(call.params["id"]))))
 
 
 async def answer_prompt(call: ApiCall) -> api_models.AnswerTaken:
@@ -140,7 +166,7 @@ async def _promise(call: ApiCall) -> Any:
 
 
 ROUTES = (
-    ApiRoute("GET", "/prompts", "read", list_prompts, Page[PromptView], ListPromptsQuery),
+    ApiRoute("GET", "/prompts", "read", list_prompts, Page[api_models.PromptDetail], ListPromptsQuery),
     ApiRoute("GET", "/prompts/{id}", "read", get_prompt, api_models.PromptDetail),
     ApiRoute("GET", "/prompts/{id}/answers", "read", list_answers, Page[api_models.GivenAnswer]),
     ApiRoute(

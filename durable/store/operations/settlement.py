@@ -12,7 +12,7 @@ from typing import Literal
 from durable.store.operations import queue_entries
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
 from durable.store.operations.lock_keys import CHECKPOINTS
-from durable.store.operations.records import dump, promise_record
+from durable.store.operations.row_records import dump, promise_record
 from durable.store.operations.transaction import NOTE_PROGRESS, Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
 

@@ -1,0 +1,155 @@
+"""`durable deployment …`: which code new executions go to, and whose the others are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from durable.cli import exit_codes
+from durable.cli.command_group import Command, Settings, asynchronous
+from durable.core import ids
+
+if TYPE_CHECKING:
+    from durable.engine.engine import Engine
+    from durable.functions.replay.replay_check import ReplayCheck
+    from durable.store.rows import ExecutionRow
+
+
+@click.group("deployment", short_help="Deployments: list, use, move, delete.")
+def command() -> None:
+    """Deployments: code of several releases side by side, each with the executions that it began."""
+
+
+@command.command("list", cls=Command)
+@asynchronous
+async def list_(chosen: Settings) -> int:
+    """All deployments, the newest first: their engines, and their executions that have not ended."""
+    from durable.cli.engine_or_client import opened
+    from durable.engine.deployment_operations import list_deployments
+
+    async with opened(chosen, create=False) as store:
+        found = await list_deployments(store)
+    out = chosen.out()
+    if out.json:
+        out.document([{**asdict(each), "stranded": each.stranded} for each in found])
+        return exit_codes.DONE
+    rows = [
+        (
+            each.name,
+            f"{len(each.new_work)} of {len(each.functions)}",
+            len(each.engines),
+            ", ".join(f"{count} {state}" for state, count in each.open.items()),
+            f"no engine is alive; `durable deployment move NAME --from {each.name}`" if each.stranded else "",
+        )
+        for each in found
+    ]
+    out.table(("deployment", "functions with new work", "engines", "open", "note"), rows, "no deployments")
+    return exit_codes.DONE
+
+
+@command.command("use", cls=Command)
+@click.argument("name", metavar="NAME")
+@asynchronous
+async def use(chosen: Settings, name: str) -> int:
+    """Have new executions go to this deployment again. What has begun stays where it is."""
+    from durable.cli.engine_or_client import opened
+    from durable.engine.deployment_operations import use_deployment
+
+    async with opened(chosen, create=False) as store:
+        await use_deployment(store, name)
+    chosen.out().say(f"new executions go to {name}")
+    return exit_codes.DONE
+
+
+@command.command("delete", cls=Command)
+@click.argument("name", metavar="NAME")
+@asynchronous
+async def delete(chosen: Settings, name: str) -> int:
+    """Forget a deployment whose executions have ended and whose engines are gone."""
+    from durable.cli.engine_or_client import opened
+    from durable.engine.deployment_operations import delete_deployment
+
+    async with opened(chosen, create=False) as store:
+        await delete_deployment(store, name)
+    chosen.out().say(f"{name} is forgotten")
+    return exit_codes.DONE
+
+
+@command.command("move", cls=Command, short_help="Have executions go on with another deployment's code.")
+@click.argument("name", metavar="NAME")
+@click.argument("execution_ids", metavar="[ID]...", nargs=-1)
+@click.option("--from", "old", metavar="OLD", help='All of this deployment in place of IDs; "" for those of none.')
+@click.option(
+    "--with", "targets", metavar="MODULE|FILE", multiple=True, help="NAME's code; else where it was loaded from last."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most so many of a state."
+)
+@click.option("--dry-run", is_flag=True, help="Only say which would.")
+@asynchronous
+async def move(
+    chosen: Settings,
+    name: str,
+    execution_ids: tuple[str, ...],
+    old: str | None,
+    targets: tuple[str, ...],
+    limit: int,
+    dry_run: bool,
+) -> int:
+    """Have executions that have begun go on with the code of the deployment NAME, where that replays their record.
+
+    Those that it would not replay stay, and so do those that run now; then it ends with 1.
+    """
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.load_target import load, load_ids, place_of
+
+    if bool(execution_ids) == (old is not None):
+        raise click.UsageError("name IDs, or say by --from whose executions are moved")
+    out = chosen.out()
+    for target in targets:
+        load(place_of(target))
+    async with open_engine(chosen, out, serve=False, create=False) as engine:
+        rows = await _chosen_rows(engine, execution_ids, old, limit)
+        missing = await load_ids({row.function for row in rows}, engine.store.reads)
+        found = [await _move(engine, row, name, missing, dry_run=dry_run) for row in rows]
+    if out.json:
+        out.document([{**asdict(each), "ok": each.ok} for each in found])
+    else:
+        cells = [(each.id, each.function, each.verdict, each.reason) for each in found]
+        out.table(("id", "function", "verdict", "reason"), cells, "nothing is to be moved")
+    return exit_codes.DONE if all(each.ok for each in found) else exit_codes.FAILED
+
+
+async def _chosen_rows(
+    engine: Engine, execution_ids: tuple[str, ...], old: str | None, limit: int
+) -> list[ExecutionRow]:
+    from durable.cli.execution_status import find
+    from durable.executions.states import OPEN
+
+    if old is None:
+        return [await find(engine.store.reads, each.removeprefix(ids.PREFIX)) for each in execution_ids]
+    rows: list[ExecutionRow] = []
+    for state in OPEN:
+        rows += await engine.executions(state=state.value, limit=limit)
+    return [
+        row
+        for row in rows
+        if row.deployment == old and row.session is None and "~" not in row.id and (row.starts or row.deployment)
+    ]
+
+
+async def _move(engine: Engine, row: ExecutionRow, name: str, missing: dict[str, str], *, dry_run: bool) -> ReplayCheck:
+    from durable.core.errors import Conflict
+    from durable.functions.replay.replay_check import not_checked
+
+    if row.function in missing:
+        return not_checked(row.id, row.function, missing[row.function])
+    check = await engine.check_replay(row.id)
+    if check.ok and not dry_run:
+        try:
+            return await engine.deployments.move(row.id, name)
+        except Conflict as error:
+            return replace(check, verdict="differs", reason=str(error))
+    return check

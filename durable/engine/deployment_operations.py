@@ -1,0 +1,117 @@
+"""`engine.deployments`: code of several deployments side by side, each with the executions that it began."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
+from durable.core.limits import DEPLOYMENT_CHARS_MAX
+from durable.functions.definition import Function, known_as
+from durable.functions.replay.replay_check import not_checked
+
+if TYPE_CHECKING:
+    from durable.engine.engine import Engine
+    from durable.functions.replay.replay_check import ReplayCheck
+    from durable.store.port import StoreFace
+
+DEPLOYMENT_VARIABLE = "DURABLE_DEPLOYMENT"
+_NAME = re.compile(rf"[A-Za-z0-9_.:+@/-]{{0,{DEPLOYMENT_CHARS_MAX}}}\Z")
+
+
+def check_deployment(name: object) -> str:
+    """The name, if a deployment can have it; "" is none. BadArguments."""
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise BadArguments(f"the deployment {name!r} is not 1 to {DEPLOYMENT_CHARS_MAX} letters, digits, and `_.:+@/-`")
+    return name
+
+
+def deployment_name(given: str | None) -> str:
+    """The name, or that of the environment where none is given. BadArguments."""
+    return check_deployment(os.environ.get(DEPLOYMENT_VARIABLE, "") if given is None else given)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment: code that engines were opened with, under a name (`durable.open(deployment=…)`).
+
+    functions: all that its engines have served. new_work: those of them of which new executions go to it. engines: the
+    ids of those that are alive. open: how many of its executions have not ended, by state; of each state
+    COUNTED_ROWS_MAX at most. created_at, joined_at: when its first and its last engine joined, in ms.
+    """
+
+    name: str
+    functions: list[str]
+    new_work: list[str]
+    engines: list[str]
+    open: dict[str, int]
+    created_at: int
+    joined_at: int
+
+    @property
+    def stranded(self) -> bool:
+        """Whether executions of it have not ended, and no engine of it is alive."""
+        return bool(self.open) and not self.engines
+
+
+class Deployments:
+    """The deployments of a store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(self) -> list[Deployment]:
+        """All deployments, the one that new work goes to first."""
+        return await list_deployments(self._engine.store)
+
+    async def use(self, name: str) -> None:
+        """Have new executions go to this deployment again, as far as it serves the functions. NotFound."""
+        await use_deployment(self._engine.store, name)
+
+    async def delete(self, name: str) -> None:
+        """Forget a deployment. NotFound; Conflict while engines of it are alive or its executions have not ended."""
+        await delete_deployment(self._engine.store, name)
+
+    async def move(self, id: str, name: str, fn: Function[..., Any] | None = None) -> ReplayCheck:
+        """Have an execution that has begun, and that nobody runs, go on with the code of another deployment.
+
+        Its record is replayed over the code of this process first: over `fn`, or over its function as it is known here.
+        Returns the check. Conflict where it would not replay, runs, or has ended; NotFound.
+        """
+        row = await self._engine.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        function = known_as(row.function) if fn is None else fn
+        if function is None:
+            reason = not_checked(id, row.function, f"this process does not know {row.function}").reason
+            raise Conflict(f"{id} cannot be moved: {reason}")
+        return await self._engine.upgrade(id, function, deployment=name)
+
+
+async def list_deployments(store: StoreFace) -> list[Deployment]:
+    """All deployments of a store, the one that new work goes to first."""
+    store.require("deployments")
+    answer = await store.request("deployment.list", {})
+    return [Deployment(**each) for each in answer.data["deployments"]]
+
+
+async def use_deployment(store: StoreFace, name: str) -> None:
+    """Have new executions go to a deployment. NotFound."""
+    await _request(store, "deployment.use", name)
+
+
+async def delete_deployment(store: StoreFace, name: str) -> None:
+    """Forget a deployment. NotFound, Conflict."""
+    await _request(store, "deployment.delete", name)
+
+
+async def _request(store: StoreFace, kind: str, name: str) -> None:
+    store.require("deployments")
+    try:
+        await store.request(kind, {"deployment": check_deployment(name)})
+    except StoreRefused as refused:
+        if refused.status == 404:
+            raise NotFound("deployment", name, "`durable deployment list` shows what there is") from None
+        raise Conflict(refused.message) from None

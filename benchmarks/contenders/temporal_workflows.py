@@ -1,4 +1,4 @@
-"""What Temporal runs: the same functions as every other contender's, as workflows and an activity.
+"""The functions that Temporal runs: the same as every other contender's, as workflows and an activity.
 
 A module of its own and with few imports, since Temporal's sandbox imports it anew for each workflow.
 """

@@ -66,13 +66,15 @@ async def worded(ctx: durable.Context, word: str) -> str:
 async def test_what_a_request_makes_due_comes_with_its_lease(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with durable.open(place) as engine:
         kinds: list[str] = []
-        enqueue = engine.store.enqueue
+        store = engine.store.local
+        assert store is not None
+        enqueue = store.enqueue
 
         def seen(kind: str, request: msgspec.Struct, **options: bool) -> asyncio.Future[Answer]:
             kinds.append(kind)
             return enqueue(kind, request, **options)
 
-        monkeypatch.setattr(engine.store, "enqueue", seen)
+        monkeypatch.setattr(store, "enqueue", seen)
         execution = await engine.start(approved, id="order")
         await until(engine, lambda: waits_for_signal(engine))
         await engine.signal("order", "approved", "now")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from bridge.host.checkpoint_stream import CaptureStream, OnChunks
 from bridge.protocol.messages import Checkpoint, CheckpointAck, Message
-from durable.core.errors import CheckpointError, ProtocolError
+from durable.core.errors import CheckpointError, ProtocolError, StoreFull
 from durable.core.events import BackgroundFailed, Observer
 from durable.core.limits import MESSAGE_BYTES_MAX
 
@@ -201,7 +201,7 @@ class CheckpointQueue:
         try:
             data = await stream.read(self._on_chunks, f"capture of {self._name}")
             return replace(message, data=data)
-        except CheckpointError as error:
+        except (CheckpointError, StoreFull) as error:
             self._observer(BackgroundFailed(f"capture of session {self._name}", str(error)))
             self._acknowledge(message, str(error))
         finally:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from checkpoint.format.compression import Bytes
-from durable.core.errors import CheckpointError
+from durable.core.disk_space import ADVICE, is_no_room
+from durable.core.errors import CheckpointError, StoreFull
 
 INLINE_BYTES_MAX = 64 * 2**10
 """Chunks up to this size are kept in the store's own rows: a row is cheaper than a file and its fsync."""
@@ -100,7 +101,8 @@ class DirectoryBlobs:
             else:
                 _publish_together(descriptor, drafts)
         except OSError as error:
-            raise CheckpointError(f"blobs cannot be written to {str(self._root)!r}: {error}") from error
+            text = f"blobs cannot be written to {str(self._root)!r}: {error.strerror}"
+            raise (StoreFull(f"{text}; {ADVICE}") if is_no_room(error) else CheckpointError(text)) from error
         finally:
             if descriptor >= 0:
                 os.close(descriptor)

@@ -16,7 +16,7 @@ from durable.cli.repl_input import Reader
 from durable.cli.report import halted, report_cell
 from durable.cli.session_options import Making
 from durable.cli.text_output import Out
-from durable.core.errors import Conflict, DurableError, EngineClosed
+from durable.core.errors import Conflict, DurableError, EngineClosed, StoreFull
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.engine.views import CELL
 
@@ -97,6 +97,9 @@ class Conversation:
         old = signal.signal(signal.SIGINT, lambda _number, _frame: loop.call_soon_threadsafe(interrupt))
         try:
             standing = await self._rest(execution)
+        except StoreFull as full:
+            self._out.say(str(full))
+            return None
         finally:
             signal.signal(signal.SIGINT, old)
             for task in self._interrupts:

@@ -111,6 +111,13 @@ class StoreMissing(StoreError):
     code = "STORE_MISSING"
 
 
+class StoreFull(StoreError):
+    """There is no room for what was to be stored. What runs waits for room and goes on then; what was asked was not
+    done."""
+
+    code = "STORE_FULL"
+
+
 class StoreUnreachable(StoreError):
     """The store cannot be reached now. What runs goes on when it can be; what was asked may be done by then."""
 

@@ -202,6 +202,9 @@ DISPATCH_RETRY_MS = 5_000
 NOTICE_POLL_S = 0.025
 """How often a store looks for commits of other processes whose notification was lost (the look costs microseconds)."""
 
+ROOM_LOOK_S = 0.5
+"""How often what waits for room on a full disk is tried again."""
+
 LIVENESS_CHECK_S = 1.0
 """How often the locks of other engines are tried while there are any."""
 

@@ -7,6 +7,7 @@ import inspect
 import os
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +23,7 @@ from capabilities.capability import Capabilities, Capability
 from durable.core import events, ids
 from durable.core.answer_types import Given
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreFull, StoreRefused
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
 from durable.core.limits import CANCEL_GRACE_S, DRAIN_LOOK_S, PARKED_S, TASKS_MAX
 from durable.core.observers import Observers
@@ -323,6 +324,12 @@ class Engine:
         self._closing = True
         for undo in reversed(self._undo):
             undo()
+        with store.hurried():
+            await self._leave(store)
+        await self._close_store(store)
+
+    async def _leave(self, store: StoreFace) -> None:
+        """Give back what it runs, and end its processes."""
         await self._hooks.close()
         for task in (self._sweeping, self._posting, self._measuring, self._guard):
             if task is not None:
@@ -334,7 +341,8 @@ class Engine:
             await self._connection.stop()
             sdk.cancel_running(self._resonate)
             await self._resonate.stop()
-            await store.request("engine.leave", {"engine": self.engine_id})
+            with suppress(StoreFull):  # the others see that it is gone, as after a kill
+                await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
         if self._actors is not None:
             await self._actors.close()
@@ -342,7 +350,6 @@ class Engine:
             await self._sandbox.close()
         self._changes.tell()
         self._prompt_changes.tell()
-        await self._close_store(store)
 
     @property
     def ending(self) -> bool:

@@ -19,7 +19,7 @@ from starlette.types import Message as ASGIMessage
 
 from checkpoint.blobs.directory import Blobs, check_digest
 from checkpoint.format.compression import check_kept
-from durable.core.errors import CheckpointError, DurableError
+from durable.core.errors import CheckpointError, DurableError, StoreFull
 from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
 from durable.http.access.roles import Role, TokenHolder
@@ -27,6 +27,7 @@ from durable.http.pages.layout import HEADERS, said_page
 from durable.http.request_body import RequestBody, Turned
 from durable.http.server_state import Site
 from durable.http.sse import stream
+from durable.store.protocol.patient_kinds import NO_ROOM
 from durable.store.protocol.requests import Id
 from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT
 from durable.store.sdk_connection import reply
@@ -250,6 +251,8 @@ class Routes:
             return Response(found, media_type="application/octet-stream")
         except CheckpointError as error:
             return refusal(400, str(error))
+        except StoreFull as error:
+            return refusal(NO_ROOM, str(error))
 
     async def signal(self, request: Request) -> Response:
         """`POST /executions/{id}/signals/{name}`"""

@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import DurableError, StoreRefused
+from durable.core.errors import DurableError, StoreFull, StoreRefused
 from durable.http.change_feed import Feed
 from durable.http.manifest_resealing import Seals
 from durable.http.remote_leases import RemoteLeases
 from durable.store.direct_store import DirectStore
 from durable.store.operations.request_table import KINDS
 from durable.store.protocol import requests
+from durable.store.protocol.patient_kinds import NO_ROOM
 from durable.store.protocol.reads import READ, READINGS, answer_read
 from durable.store.sdk_connection import envelopes, reply
 
@@ -66,7 +67,8 @@ class Desk:
             "engine.beat": self._beat,
             "task.heartbeat": self._heartbeat,
             "settled.await": self._await_settled,
-            "checkpoint.publish": self._publish,
+            "checkpoint.publish": lambda request: self._publish("checkpoint.publish", request),
+            "checkpoint.keep": lambda request: self._publish("checkpoint.keep", request),
             "checkpoint.latest": lambda request: self._unsealed("checkpoint.latest", request),
             "checkpoint.get": lambda request: self._unsealed("checkpoint.get", request),
         }
@@ -133,7 +135,7 @@ class Desk:
             return special(request)
         if kind.startswith(READ):
             return self._read(kind.removeprefix(READ), request)
-        return self._store.enqueue(kind, request)
+        return self._store.enqueue(kind, request, waits=False)
 
     def _join(self, request: requests.EngineJoin) -> Awaitable[requests.Answer]:
         moving = self._store.enqueue("engine.move", requests.Engine(engine=request.engine))
@@ -180,9 +182,9 @@ class Desk:
     async def _read(self, name: str, request: msgspec.Struct) -> requests.Answer:
         return requests.Answer(200, {"found": await answer_read(self._store.reads, name, request)})
 
-    def _publish(self, request: requests.CheckpointPublish) -> Awaitable[requests.Answer]:
+    def _publish(self, kind: str, request: requests.CheckpointPublish) -> Awaitable[requests.Answer]:
         sealed = self._seals.received(request.manifest)
-        return self._store.enqueue("checkpoint.publish", msgspec.structs.replace(request, manifest=sealed))
+        return self._store.enqueue(kind, msgspec.structs.replace(request, manifest=sealed), waits=False)
 
     async def _unsealed(self, kind: str, request: msgspec.Struct) -> requests.Answer:
         answer = await self._store.enqueue(kind, request)
@@ -197,6 +199,8 @@ async def _guarded(answer: Awaitable[requests.Answer]) -> Outcome:
         return await answer
     except StoreRefused as refused:
         return refused.status, refused.message
+    except StoreFull as error:
+        return NO_ROOM, str(error)
     except DurableError as error:
         return 503, str(error)
 

@@ -6,14 +6,15 @@ Requests go to the writer's thread; answers, pushes, and whoever waits are told 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
+from durable.core.errors import DurableError, EngineClosed, StoreError, StoreFull, StoreRefused
 from durable.core.ids import PREFIX
 from durable.core.observers import watching
 from durable.core.value_codec import ValueCodec
@@ -109,10 +110,6 @@ class DirectStore:
         """An error of the database as ours; None for any other."""
         raise NotImplementedError
 
-    def _concerns_all(self, outcome: object) -> bool:  # noqa: ARG002 - some do
-        """Whether a request failed for a reason that every other one would fail for as well."""
-        return False
-
     async def _close(self) -> None:
         raise NotImplementedError
 
@@ -148,11 +145,18 @@ class DirectStore:
         return self.enqueue(kind, request, awaited=awaited)
 
     def enqueue(
-        self, kind: str, request: msgspec.Struct, *, internal: bool = False, awaited: bool = True
+        self,
+        kind: str,
+        request: msgspec.Struct,
+        *,
+        internal: bool = False,
+        awaited: bool = True,
+        waits: bool = True,
     ) -> asyncio.Future[Answer]:
         """`post` for a request in the kind's own struct already.
 
-        internal: this one need not be synced (W4). Not `awaited`: it may wait a moment for others to be committed with.
+        internal: this one need not be synced (W4). waits: for room on a full disk, where it records what an engine of
+        this process runs (W6). Not `awaited`: it may wait a moment for others to be committed with.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
         if self._closing is not None:
@@ -161,7 +165,7 @@ class DirectStore:
         known = KINDS[kind]
         if self.codec is not None:
             request = sealed(request, self.codec)
-        job = Job(known.operation, request, internal or known.internal(request), kind, awaited=awaited)
+        job = Job(known.operation, request, internal or known.internal(request), kind, awaited, waits)
         self._futures[job] = future
         self._writer.submit(job)
         return future
@@ -254,6 +258,16 @@ class DirectStore:
         self._watchers.append(callback)
         return lambda: self._watchers.remove(callback) if callback in self._watchers else None
 
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """In this block nothing waits for room on a full disk: it fails at once, as an engine's end does not wait."""
+        self._writer.patient = False
+        self._writer.wake()
+        try:
+            yield
+        finally:
+            self._writer.patient = self._closing is None
+
     async def close(self) -> None:
         """Commit what is queued, answer it, then fail later requests and waiters with EngineClosed. Idempotent."""
         if self._closing is None:
@@ -328,8 +342,8 @@ class DirectStore:
 
     def _look_at_failure(self, job: Job) -> None:
         """Tell whoever else a failed request concerns, not only the one who asked."""
-        if isinstance(job.outcome, Exception) and self._concerns_all(job.outcome):
-            self._tell_of_trouble(job.outcome, job.failed_at)
+        if isinstance(job.outcome, StoreFull):
+            self.tell_of_trouble(job.outcome, job.failed_at)
         lost = discarded_results.discarded(job.request, job.outcome)
         if lost is not None:
             self._submit(Job(discarded_results.record, lost, True, "task.discard"))
@@ -346,12 +360,12 @@ class DirectStore:
         for task, note in halted.items():
             self._observe(ExecutionHalted(task.removeprefix(PREFIX), note))
 
-    def _tell_of_trouble(self, error: Exception, at: float) -> None:
+    def tell_of_trouble(self, error: StoreError, at: float) -> None:
         """Whoever must not wait for ever hears why nothing goes on; what could not be recorded is tried again.
 
         at: when that was seen, in monotonic seconds. Whoever began to wait later may have mended it before.
         """
-        self._waiters.outage(lambda: self._explained(error) or StoreError(str(error)), at)
+        self._waiters.outage(lambda: type(error)(str(error)), at)
 
     def _resolve(self, future: asyncio.Future[Answer], job: Job) -> None:
         match job.outcome:

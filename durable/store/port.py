@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -173,6 +174,11 @@ class StoreFace(Protocol):
         """StoreLacks where the store has promises alone, and not this."""
 
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
+
+    def tell_of_trouble(self, error: StoreError, at: float) -> None: ...
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """In this block nothing waits for room on a full disk: it fails at once."""
 
     def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]: ...
 

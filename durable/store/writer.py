@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable.core.clock import Clock
-from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S
+from durable.core.errors import StoreFull
+from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
 from durable.store.operations import dispatch, queue_admission
 from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
@@ -28,6 +29,7 @@ from durable.store.operations.request_table import Operation
 from durable.store.operations.row_records import PROMISE, Queries, dump, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, EngineServes, MessageEnd, Tx
+from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer, Refused
 
 COMPANY_S = 0.001
@@ -47,11 +49,18 @@ class Job:
     request: Any
     internal: bool
     kind: str
-    outcome: Answer | Unfinished | Refused | Exception | None = None
     awaited: bool = True
     """Somebody waits for it now. What nobody waits for is committed with what comes soon (COMPANY_S)."""
+    may_wait: bool = True
+    """Whether it may wait for room on a full disk, if it is of a kind that does."""
+    outcome: Answer | Unfinished | Refused | Exception | None = None
     failed_at: float = 0.0
     """The monotonic time, in s, at which an error became its outcome."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for room on a full disk."""
+        return self.may_wait and self.kind in PATIENT
 
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
@@ -109,6 +118,11 @@ class Writer(threading.Thread):
         self._stopping = False
         self._foreign = False
         self._next_look = 0.0
+        self._waiting: list[Job] = []
+        """What an engine records and there was no room for, in order (W6)."""
+        self._next_try = 0.0
+        self.patient = True
+        """Whether it may wait. Set by the loop, which calls `wake` then."""
 
     # -- how each kind of store does it -------------------------------------------------------------------------
 
@@ -138,9 +152,9 @@ class Writer(threading.Thread):
     def _worked(self, requests: int) -> None:
         """So many requests were committed."""
 
-    def _concerns_all(self, error: Exception) -> bool:  # noqa: ARG002 - some do
-        """Whether an error outside of any job is to be told to those who must not wait for ever."""
-        return False
+    def _without_room(self, error: Exception) -> StoreFull | None:  # noqa: ARG002 - some do
+        """The same error as one that says that nothing more can be stored; None for any other."""
+        return None
 
     def _refusal(self, error: Exception) -> Refused | None:
         """The refusal of a request that an error says is wrong itself; None for any other error."""
@@ -164,7 +178,7 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         """Finish what is queued, then end."""
-        self._stopping = True
+        self._stopping, self.patient = True, False
         self._queue.put(None)
 
     def run(self) -> None:
@@ -172,7 +186,7 @@ class Writer(threading.Thread):
             while True:
                 jobs = self._collect()
                 self._turn(jobs)
-                if self._stopping and self._queue.empty():
+                if self._stopping and self._queue.empty() and not self._waiting:
                     return
         finally:
             self._disconnect()
@@ -200,6 +214,8 @@ class Writer(threading.Thread):
 
     def _turn(self, jobs: list[Job]) -> None:
         try:
+            if self._waiting:
+                jobs = self._retry(jobs)
             clock = self._clock()
             if jobs or clock >= self._next_deadline or clock < self._now - CLOCK_BACK_MS:
                 self._commit(jobs)  # which notices others itself
@@ -214,10 +230,22 @@ class Writer(threading.Thread):
         except Exception as error:
             # Outside any job: the file cannot be read or written right now, or is damaged. The jobs have their answers;
             # this thread must live on to give others theirs. Look again.
-            if self._concerns_all(error):
-                failed = Job(_nothing, None, True, "", error, failed_at=time.monotonic())
-                self._deliver([failed], Effects(), False)
+            self._tell_full(self._without_room(error))
             time.sleep(NOTICE_POLL_S)
+
+    def _tell_full(self, error: StoreFull | None) -> None:
+        """Tell those who must not wait for ever, where that is what was wrong."""
+        if error is not None:
+            failed = Job(_nothing, None, True, "", outcome=error, failed_at=time.monotonic())
+            self._deliver([failed], Effects(), False)
+
+    def _retry(self, jobs: list[Job]) -> list[Job]:
+        """Try what waits for room, at times; the jobs that need not come after it."""
+        self._waiting += [job for job in jobs if job.waits]
+        if time.monotonic() >= self._next_try or not self.patient:
+            waiting, self._waiting = self._waiting, []
+            self._commit(waiting)
+        return [job for job in jobs if not job.waits]
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
         """Commit jobs together; if anything unexpected is raised, each by itself, so that only the culprit fails."""
@@ -225,13 +253,11 @@ class Writer(threading.Thread):
             tx = self._attempt(jobs, also)
         except Exception as error:
             if len(jobs) > 1:
-                for job in jobs:
-                    self._commit([job])
+                self._commit_each(jobs)
                 return
             if not jobs:
                 raise
-            jobs[0].outcome, jobs[0].failed_at = self._refusal(error) or error, time.monotonic()
-            self._deliver(jobs, Effects(), False)
+            self._failed(jobs[0], error)
             return
         effects = tx.effects
         if effects.stopped:
@@ -244,6 +270,29 @@ class Writer(threading.Thread):
             self._next_liveness = 0.0
         if jobs or effects.pushes or effects.begun or effects.changed() or effects.dead:
             self._deliver(jobs, effects, False)
+
+    def _commit_each(self, jobs: list[Job]) -> None:
+        """Commit each by itself. What an engine records comes in its order: nothing of it after one without room."""
+        full: StoreFull | None = None
+        for job in jobs:
+            if self._waiting and job.waits:
+                self._waiting.append(job)
+            elif full is not None and job.kind in PATIENT:
+                self._failed(job, full)
+            else:
+                self._commit([job])
+            full = job.outcome if isinstance(job.outcome, StoreFull) else full
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        """Answer with the error, or let it wait for room."""
+        full = error if isinstance(error, StoreFull) else self._without_room(error)
+        if full is not None and job.waits and self.patient:
+            self._waiting.append(job)
+            self._next_try = time.monotonic() + ROOM_LOOK_S
+            self._tell_full(full)
+            return
+        job.outcome, job.failed_at = self._refusal(error) or full or error, time.monotonic()
+        self._deliver([job], Effects(), False)
 
     def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
         tx = self._begin(jobs)

@@ -163,14 +163,21 @@ class StoreUnderTest(Store):
 
     @override
     def enqueue(
-        self, kind: str, request: msgspec.Struct, *, internal: bool = False, awaited: bool = True
+        self,
+        kind: str,
+        request: msgspec.Struct,
+        *,
+        internal: bool = False,
+        awaited: bool = True,
+        waits: bool = True,
     ) -> asyncio.Future[Answer]:
         fault = self.faults.of(kind, request)
         if fault is not None and fault.error is not None and fault.when == "before":
             failed: asyncio.Future[Answer] = self._loop.create_future()
             failed.set_exception(fault.error)
             return failed
-        answer = super().enqueue(kind, request, internal=internal, awaited=awaited or fault is not None)
+        awaited = awaited or fault is not None
+        answer = super().enqueue(kind, request, internal=internal, awaited=awaited, waits=waits)
         if not answer.done():
             self.under_way += 1
             self.requests += 1

@@ -58,7 +58,7 @@ async def test_a_fence_around_a_promise_that_is_gone_is_refused_where_the_sdk_re
         with listen("127.0.0.1", 0) as sock:
             async with serving(Site(store, TOKEN), sock) as url:
                 flushed = asyncio.sleep
-                elsewhere = RemoteConnection(url, TOKEN, "e2", "g", before=lambda: flushed(0))
+                elsewhere = RemoteConnection(url, TOKEN, "e2", "g", before=lambda: flushed(0), on_full=print)
                 await elsewhere.start()
                 for connection in (store.connect("e1", "g"), elsewhere):
                     found = json.loads(await connection.send(envelope))

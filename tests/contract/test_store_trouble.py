@@ -93,25 +93,27 @@ async def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
 
 
 WAITS_ON_A_FULL_DISK = """
-import asyncio, os, sys
+import asyncio, os, subprocess, sys
 from pathlib import Path
 from durable.core import limits
 limits.LEASE_MS = limits.LEASE_ASK_MS = 500
 import durable
 
-STORE = Path(sys.argv[1])
-FILL = STORE.parent / "fill"
+STORE = sys.argv[1]
+FILL = Path(STORE).parent / "fill"
 runs = []
+
+def fill():
+    with FILL.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError as error:
+            print(error.strerror, flush=True)
 
 async def large():
     runs.append(1)
-    if len(runs) == 1:
-        with FILL.open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError as error:
-                print(error.strerror, flush=True)
+    fill()
     return "x" * 700_000  # more than the log has room for
 
 @durable.function(name="fills")
@@ -123,16 +125,47 @@ async def main():
         execution = await engine.start(fills, id="a")
         try:
             await execution.result(60)
-        except durable.StoreError as error:
+        except durable.StoreFull as error:
             print(error, flush=True)
         FILL.unlink()
         print(await execution.result(60), len(runs), flush=True)
 
-asyncio.run(main())
+        session = await engine.session("desk")
+        await session.execute("import os, random\\nruns = 0")
+        fill()
+        cell = await session.submit(BIG)
+        for ask in (cell.result(60), session.execute("runs")):
+            try:
+                await ask
+            except durable.StoreFull as error:
+                print(error, flush=True)
+    print("closed", flush=True)
+    try:
+        async with durable.open(STORE, observer=lambda _: None) as engine:
+            await (await engine.get(cell.id)).result(60)
+    except durable.StoreFull as error:
+        print(error, flush=True)
+    FILL.unlink()
+    async with durable.open(STORE, observer=lambda _: None) as engine:
+        print((await (await engine.get(cell.id)).result(60))["value"], flush=True)
+
+BIG = "runs += 1\\nbig = random.randbytes(600_000)\\nprint('x' * 300_000)\\n(runs, len(big))"
+if sys.argv[2] == "served":
+    command = [sys.executable, "-m", "durable.cli", "serve", "--store", STORE, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        token, STORE = Path(STORE + ".token"), server.stdout.readline().strip()
+        os.environ["DURABLE_TOKEN"] = token.read_text().strip()
+        asyncio.run(main())
+        server.terminate()
+else:
+    asyncio.run(main())
 """
 
 
-async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_room(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["file", "served"])
+async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_room(
+    tmp_path: Path, target: str
+) -> None:
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("needs to mount a small file system: root and unshare")
     (tmp_path / "program.py").write_text(WAITS_ON_A_FULL_DISK)
@@ -149,6 +182,7 @@ async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_
             sys.executable,
             tmp_path / "program.py",
             tmp_path / "disk" / "s.db",
+            target,
         ),
         stdout=PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -158,7 +192,9 @@ async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_
     assert process.returncode == 0
     assert said[0] == "No space left on device"
     assert "disk is full; free some disk space, then it goes on" in said[1]
-    assert said[2] == "700000 2"  # its result could not be recorded the first time
+    assert said[2] == "700000 1"  # its result waited
+    assert ["free some disk space" in line for line in said[4:]] == [True, True, False, True, False]
+    assert (said[6], said[8]) == ("closed", "[1, 600000]")
 
 
 READ_ONLY = """

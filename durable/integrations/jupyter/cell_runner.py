@@ -8,7 +8,7 @@ import time
 from functools import partial
 from typing import Any
 
-from durable.core.errors import Conflict, DurableError, Halted
+from durable.core.errors import Conflict, DurableError, Halted, StoreError, StoreFull, StoreUnreachable
 from durable.core.events import BackgroundFailed, Event, SessionRestored, log_event
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.functions.failures import read_document, rebuild
@@ -50,6 +50,8 @@ class CellRunner:
         self._notebook: NotebookSession | None = None
         self._notices: list[str] = []
         self._cut: list[str] = []
+        self._left: list[str] = []
+        self._waits_for_store = self._leaves = False
         self._execution: str | None = None
         self._interrupted_at = 0.0
         self._delivers = False
@@ -189,12 +191,16 @@ class CellRunner:
         output = self._output(message, hides=hides_result(code))
         self._remember(execution, message)
         self._execution, self._interrupted_at = execution, 0.0
+        self._waits_for_store = self._leaves = False
         try:
             row = await self._follow(execution, output)
         except Halted as error:
             return self._told(
                 output, "Halted", f"{error}. `%durable resume` goes on with it, `%durable cancel` ends it"
             )
+        except (StoreFull, StoreUnreachable) as error:
+            self._left.append(execution)
+            return self._told(output, type(error).__name__, str(error))
         finally:
             self._execution = None
             self._missed.ran(execution, message, self.count, code)
@@ -207,12 +213,23 @@ class CellRunner:
             if event is None:
                 output.flush()
                 await self._tell_restored(output)
+            elif isinstance(event, StoreError):
+                self._tell_trouble(event, output)
             elif isinstance(event, Rewound):
                 output.flush()
                 output.publish("stream", {"name": "stderr", "text": _REWOUND}, {}, [])
             else:
                 output.add(event)
         raise AssertionError("an execution that is followed ends")
+
+    def _tell_trouble(self, error: StoreError, output: CellOutput) -> None:
+        """Say once that the store takes nothing, and what to do; raise it when the user does not want to wait."""
+        if self._leaves:
+            raise error
+        if not self._waits_for_store:
+            self._waits_for_store = True
+            output.flush()
+            output.publish("display_data", _notice(f"{error}.\n{_WAITS}"), {}, [])
 
     def _ended(self, execution: str, row: PromiseRow, output: CellOutput) -> dict[str, Any]:
         if row.state == "resolved":
@@ -283,11 +300,13 @@ class CellRunner:
         """First what happened since the last cell: a restore, a cell that was cut, what nobody saw."""
         self._say(message, *self._notices)
         self._notices.clear()
-        cut, self._cut = self._cut, []
-        rows = {row.id: row for row in await self.notebook.cells()} if cut else {}
-        for execution in cut:
+        said = dict.fromkeys(self._cut, "This cell was cut and goes on where it was")
+        said |= dict.fromkeys(self._left, "This cell waited for the store")
+        self._cut, self._left = [], []
+        rows = {row.id: row for row in await self.notebook.cells()} if said else {}
+        for execution, text in said.items():
             code = code_of(rows[execution]) if execution in rows else ""
-            self._say(message, f"This cell was cut and goes on where it was: {first_line(code)}\n")
+            self._say(message, f"{text}: {first_line(code)}\n")
             await self._shown(execution, code, message)
             self._say(message, *self._notices)
             self._notices.clear()
@@ -367,6 +386,9 @@ class CellRunner:
                 await asyncio.sleep(CALLBACK_LOOK_S)  # it may not have begun
             return
         now = time.monotonic()
+        if self._waits_for_store:
+            self._leaves = bool(self._interrupted_at)
+            await self.notebook.give_up_saving()
         deaf = self._interrupted_at and now - self._interrupted_at > DEAF_S
         self._interrupted_at = self._interrupted_at or now
         try:
@@ -375,6 +397,8 @@ class CellRunner:
                 return
         except Conflict:
             pass  # there is no code to raise it in
+        if self._waits_for_store:
+            return
         await self.notebook.engine.cancel(execution, "interrupted")
 
     async def _asked(self, prompt: Any) -> None:
@@ -393,6 +417,12 @@ class CellRunner:
 
 _REWOUND = (
     "[the worker ended; the cell goes on from its last checkpoint, and what follows takes the place of some above]\n"
+)
+
+
+_WAITS = (
+    "The cell waits and then goes on by itself. Interrupt it to end it without its variables being saved, and once more"
+    " to leave it: the next cell shows what became of it.\n"
 )
 
 

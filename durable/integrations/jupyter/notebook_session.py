@@ -11,7 +11,16 @@ from typing import Any
 
 from bridge.protocol.messages import FrontEnd
 from durable.core import ids
-from durable.core.errors import BadArguments, Conflict, DurableError, NotFound, WorkerDied
+from durable.core.errors import (
+    BadArguments,
+    Conflict,
+    DurableError,
+    NotFound,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+    WorkerDied,
+)
 from durable.core.events import Event, SessionRestored, log_event
 from durable.engine.engine import Engine
 from durable.executions.states import OPEN
@@ -111,10 +120,24 @@ class NotebookSession:
         except DurableError:
             return False
 
-    async def follow(self, execution: str) -> AsyncIterator[OutputEvent | Rewound | PromiseRow | None]:
-        """A cell's output as it comes, None where nothing more is there for now; its settled promise last. Halted."""
-        store = self.engine.store
-        settled = asyncio.ensure_future(store.settled(ids.execution_promise(execution), halts=True, patient=False))
+    async def give_up_saving(self) -> None:
+        """Let a cell end whose variables wait for room on a full disk: it is not saved."""
+        try:
+            (await self.engine.live(self.name)).between.give_up_saving()
+        except DurableError:
+            pass  # another kernel has it
+
+    async def follow(self, execution: str) -> AsyncIterator[OutputEvent | Rewound | PromiseRow | StoreError | None]:
+        """A cell's output as it comes, None where nothing more is there for now; its settled promise last. Halted.
+
+        An error, again and again, while the store takes nothing: the cell goes on when it does.
+        """
+
+        def end() -> asyncio.Future[PromiseRow]:
+            wait = self.engine.store.settled(ids.execution_promise(execution), halts=True, patient=False)
+            return asyncio.ensure_future(wait)
+
+        settled = end()
         reader = LiveReader(self.engine, execution)
         try:
             while True:
@@ -123,8 +146,12 @@ class NotebookSession:
                     yield event
                 yield None
                 if done:
-                    yield await settled
-                    return
+                    try:
+                        yield settled.result()
+                        return
+                    except (StoreFull, StoreUnreachable) as error:
+                        yield error
+                        settled = end()
                 await asyncio.wait({settled, *news}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             settled.cancel()

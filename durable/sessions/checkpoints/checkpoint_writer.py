@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 from bridge.confine.limits import Profile
 from checkpoint.blobs.directory import INLINE_BYTES_MAX
@@ -18,12 +19,13 @@ from checkpoint.format.compression import packed
 from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest, Malformed, StatementPosition, decode_payload
 from durable.core.clock import now_ms
-from durable.core.errors import ProtocolError
+from durable.core.errors import ProtocolError, StoreFull
 from durable.core.events import CheckpointMade
+from durable.core.limits import ROOM_LOOK_S
 from durable.core.observers import Observers
 from durable.sessions.checkpoints.checkpoint_reader import Stored
 from durable.sessions.checkpoints.retention import Retention
-from durable.sessions.checkpoints.streamed_chunks import Arrivals
+from durable.sessions.checkpoints.streamed_chunks import Arrivals, Arrived
 from durable.sessions.execution.position import ExecutionPosition
 from durable.store.port import StoreFace
 
@@ -68,6 +70,7 @@ class Saved:
         self._last: asyncio.Future[Any] | None = None
         self._label: str | None = None
         self._publishing: set[asyncio.Task[Any]] = set()
+        self._gives_up = asyncio.Event()
         self._order = asyncio.Lock()
 
     async def latest(self) -> ExecutionPosition | None:
@@ -116,9 +119,19 @@ class Saved:
         kept = await self._same(payload, label)
         if kept is not None:
             return kept
-        await self.publish(payload, await self.latest() or ExecutionPosition(), wait=True, label=label)
+        position = await self.latest() or ExecutionPosition()
+        try:
+            await self.publish(payload, position, wait=True, label=label, kind="checkpoint.keep")
+        except StoreFull:
+            self._manifest = self._envelope = self._base = self._label = None  # of what is not stored
+            self._loaded = False
+            raise
         assert self.latest_id is not None
         return self.latest_id
+
+    def give_up(self) -> None:
+        """Let a capture that waits for room on a full disk end with StoreFull."""
+        self._gives_up.set()
 
     async def _same(self, payload: bytes, label: str | None) -> int | None:
         """The newest checkpoint's number when a capture has nothing that it has not; it gets the label then."""
@@ -143,11 +156,15 @@ class Saved:
         label: str | None = None,
         by_code: bool = False,
         progress: bool = True,
+        kind: Literal["checkpoint.publish", "checkpoint.keep"] = "checkpoint.publish",
     ) -> None:
         """Seal and store a capture. Returns when it is on its way, or with `wait` when it is durable.
 
         `by_code`: the session's code gave the label. `progress`: the execution had come further than where its attempt
         began. ProtocolError for a capture that no honest worker makes.
+
+        One that is published waits for room on a full disk, and raises StoreFull when that is given up; one that is
+        kept raises it at once.
 
         A capture that could not be stored spoils those after it, which build on it: `on_failed` is told, once.
         """
@@ -157,13 +174,13 @@ class Saved:
         self._publishing.add(task)
         try:
             async with self._order:
-                sealed, stored = await self._kept(payload, position)
+                sealed, stored = await self._kept(payload, position, waits=kind == "checkpoint.publish")
                 self._manifest, self._envelope, self._loaded = sealed.read, sealed.manifest, True
                 self._base = sealed.read, sealed.table
                 row = {**self._row(sealed, position, stored), "label": label, "by_code": by_code and label is not None}
                 row["progress"] = progress
                 # The last one of a cell is followed by the cell's end: both in one transaction cost one sync.
-                future = self._store.post("checkpoint.publish", row, awaited=wait or position.outcome is None)
+                future = self._store.post(kind, row, awaited=wait or position.outcome is None)
                 self._last, self._label = future, label
             future.add_done_callback(partial(self._published, position, len(payload), began))
             if wait:
@@ -171,17 +188,29 @@ class Saved:
         finally:
             self._publishing.discard(task)
 
-    async def _kept(self, payload: Data, position: ExecutionPosition) -> tuple[Sealed, list[tuple[str, bytes]]]:
+    async def _kept(
+        self, payload: Data, position: ExecutionPosition, *, waits: bool
+    ) -> tuple[Sealed, list[tuple[str, bytes]]]:
         """Sealed, with its large chunks durable before the row that needs them; and the small ones."""
-        try:
-            return await self._stored(payload, position)
-        except Malformed as error:
-            raise ProtocolError(
-                f"the worker of session {self._session!r} sent a checkpoint that is none: {error}"
-            ) from None
-
-    async def _stored(self, payload: Data, position: ExecutionPosition) -> tuple[Sealed, list[tuple[str, bytes]]]:
         arrived, self.arrivals.chunks = self.arrivals.chunks, {}
+        self._gives_up.clear()
+        while True:
+            try:
+                return await self._stored(payload, position, arrived)
+            except Malformed as error:
+                raise ProtocolError(
+                    f"the worker of session {self._session!r} sent a checkpoint that is none: {error}"
+                ) from None
+            except StoreFull as error:
+                if not waits or self._gives_up.is_set():
+                    raise
+                self._store.tell_of_trouble(error, monotonic())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._gives_up.wait(), ROOM_LOOK_S)
+
+    async def _stored(
+        self, payload: Data, position: ExecutionPosition, arrived: dict[bytes, Arrived]
+    ) -> tuple[Sealed, list[tuple[str, bytes]]]:
         sizes = {digest: each.size for digest, each in arrived.items()}
         if len(payload) > IN_THREAD_BYTES:
             hashed, small = await asyncio.to_thread(bring, payload, self._blobs)
@@ -246,7 +275,8 @@ class Saved:
     def _published(self, position: ExecutionPosition, size: int, began: float, future: asyncio.Future[Any]) -> None:
         error = None if future.cancelled() else future.exception()
         if isinstance(error, Exception):
-            self._on_failed(error)
+            with suppress(ReferenceError):  # its session was closed meanwhile
+                self._on_failed(error)
         elif not future.cancelled():
             self.latest_id = future.result().data["checkpoint"]
             if self._observer.watching:

@@ -91,6 +91,10 @@ class Between:
         self._asking.interrupt()
         return True
 
+    def give_up_saving(self) -> None:
+        """Let the checkpoint that waits for room on a full disk end without it."""
+        self._saved.give_up()
+
     async def checkpoint(self, label: str | None) -> int:
         """Save the namespace now; the checkpoint's number."""
         async with self._busy:
@@ -110,7 +114,7 @@ class Between:
     async def begin_from(self, payload: bytes | memoryview, label: str | None = None) -> None:
         """Make a checkpoint of another session the first of this one."""
         async with self._busy:
-            await self._saved.publish(payload, ExecutionPosition(), wait=True, label=label)
+            await self._saved.publish(payload, ExecutionPosition(), wait=True, label=label, kind="checkpoint.keep")
 
     async def restore(
         self, which: str | int, *, clear_existing: bool, override_environment: bool = False, recompute: bool = False

@@ -24,6 +24,7 @@ from durable.core.errors import (
     NotEncodable,
     ProtocolError,
     ResourceExceeded,
+    StoreFull,
     StoreRefused,
     WorkerDied,
 )
@@ -275,6 +276,7 @@ class LiveSession:
         if found is None or found.promise_id != promise_id or not found.runs:
             return
         found.interrupt()
+        self._saved.give_up()
         if worker is not None and driving is not None:
             await stop_code(worker, driving)
 
@@ -306,6 +308,7 @@ class LiveSession:
         """
         worker, driving = self._worker.current, self._driving
         found.stop()
+        self._saved.give_up()
         if worker is None or driving is None or driving.done():
             await self._let_go(found)
             return
@@ -402,6 +405,10 @@ class LiveSession:
         except ProtocolError as error:
             found.finish(Failed(document(error, found.execution_id)))
             await self._worker.end()
+        except StoreFull as error:  # and somebody gave up to wait for room
+            if self._worker.current is not None:
+                self._worker.current.not_kept(message, error)
+            self._not_saved(found, message, str(error))
         except (StoreRefused, CheckpointError) as error:
             await self._stop(found, error)
         except OSError as error:
@@ -413,14 +420,18 @@ class LiveSession:
         """
         exceeded = exceeded_by(message.problem, self._confinement.limits, found.execution_id)
         if exceeded is None:
-            if message.final:
-                found.not_saved = message.problem
-                self.between.ran()
-                self._house.observer(NotSaved(self.name, found.execution_id, message.problem))
+            self._not_saved(found, message, message.problem)
             return
         if message.final or found.cell.checkpoint == "statement":  # else a later one will do
             found.finish(Failed(document(exceeded, found.execution_id)))
             await self._worker.end()
+
+    def _not_saved(self, found: Pass, message: Checkpoint, problem: str) -> None:
+        """Remember of a cell's last capture that there is none; any other is followed by a later one."""
+        if message.final:
+            found.not_saved = problem
+            self.between.ran()
+            self._house.observer(NotSaved(self.name, found.execution_id, problem))
 
     def _on_unsaved(self, error: Exception) -> None:
         """A checkpoint could not be stored: what runs on would build on it, so the pass stops."""
@@ -534,6 +545,7 @@ class LiveSession:
         self.resting.cancel()
         if self.current is not None:
             self.current.close()
+        self._saved.give_up()
         await self._worker.end()
         if self._driving is not None:
             await asyncio.wait([self._driving])

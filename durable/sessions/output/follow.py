@@ -112,9 +112,13 @@ class CellReaders:
 async def follow(
     engine: Engine, execution_id: str, offset: int = 0, *, wait_through_halts: bool = False
 ) -> AsyncIterator[Event]:
-    """Output of an execution, and of cells under it, until it is settled, from whatever process runs it. Halted."""
+    """Output of an execution, and of cells under it, until it is settled, from whatever process runs it.
+
+    Halted; StoreError when nothing can be recorded for want of room, or the store is away: it goes on when there is.
+    """
     promise_id = ids.execution_promise(execution_id)
-    settled = asyncio.ensure_future(engine.store.settled(promise_id, halts=not wait_through_halts))
+    wait = engine.store.settled(promise_id, halts=not wait_through_halts, patient=wait_through_halts)
+    settled = asyncio.ensure_future(wait)
     readers = CellReaders(engine, execution_id, offset)
     try:
         while True:

@@ -145,6 +145,7 @@ KINDS: dict[str, Kind] = {
     "output.append": _ours(requests.OutputAppend, output.append, _yes),
     "output.truncate": _ours(requests.OutputTruncate, output.truncate, _yes),
     "checkpoint.publish": _ours(requests.CheckpointPublish, checkpoints.publish, _yes),
+    "checkpoint.keep": _ours(requests.CheckpointPublish, checkpoints.publish, _yes),
     "checkpoint.latest": _ours(requests.Session, checkpoints.latest, _yes),
     "checkpoint.drop": _ours(requests.CheckpointGet, checkpoints.drop),
     "checkpoint.label": _ours(requests.CheckpointLabel, checkpoints.relabel),

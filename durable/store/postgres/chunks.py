@@ -9,7 +9,7 @@ from typing import Any, Concatenate, NamedTuple
 
 import psycopg
 
-from durable.core.errors import CheckpointError, StoreError, StoreUnreachable
+from durable.core.errors import CheckpointError, StoreError, StoreFull, StoreUnreachable
 from durable.core.limits import BLOB_GRACE_S, REQUEST_UNHEARD_S, SWEEP_ROWS
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, explain, is_lost
@@ -110,7 +110,9 @@ class DatabaseChunks:
                     if self._connection is not None and is_lost(error):
                         self._connection.close()
                     if time.monotonic() >= until or not is_lost(error):
-                        raise CheckpointError(str(explain(self._address, error))) from error
+                        explained = explain(self._address, error)
+                        full = isinstance(explained, StoreFull)
+                        raise (explained if full else CheckpointError(str(explained))) from error
                 except StoreError as error:
                     if time.monotonic() >= until or not isinstance(error, StoreUnreachable):
                         raise CheckpointError(str(error)) from error

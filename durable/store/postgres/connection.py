@@ -12,7 +12,8 @@ from psycopg import sql
 from psycopg.adapt import Dumper, Loader
 from psycopg.types.numeric import Int8Dumper
 
-from durable.core.errors import StoreDenied, StoreError, StoreNewer, StoreUnreachable
+from durable.core.disk_space import ADVICE
+from durable.core.errors import StoreDenied, StoreError, StoreFull, StoreNewer, StoreUnreachable
 from durable.store.postgres.address import Address
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
@@ -159,6 +160,8 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
     if address.password:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
+    if isinstance(error, psycopg.errors.DiskFull):
+        return StoreFull(f"{message}; the database's {ADVICE}")
     if error.sqlstate in ("28P01", "28000") or any(each in text for each in _DENIED):
         return StoreDenied(message)
     refused = error.sqlstate == "3D000" or "does not exist" in text

@@ -197,7 +197,7 @@ class PostgresStore(DirectStore):
                 self._tell_of_lapse()
             told = over_soon
             if self._silent_s() >= WAIT_UNHEARD_S:
-                self._tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)), time.monotonic())
+                self.tell_of_trouble(StoreUnreachable(self._unreached(WAIT_UNHEARD_S)), time.monotonic())
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -205,9 +205,6 @@ class PostgresStore(DirectStore):
         if isinstance(error, StoreError):
             return error
         return explain(self.address, error) if isinstance(error, psycopg.Error) else None
-
-    def _concerns_all(self, outcome: object) -> bool:
-        return isinstance(outcome, psycopg.errors.DiskFull)
 
     def _gone(self) -> None:
         self._notices.stop()

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from durable.core.clock import Clock
-from durable.core.errors import StoreError, StoreUnreachable
+from durable.core.errors import StoreError, StoreFull, StoreUnreachable
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.store.operations.deadlines import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
@@ -19,7 +19,7 @@ from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
 from durable.store.operations.row_records import Row
 from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import Address
-from durable.store.postgres.connection import is_lost
+from durable.store.postgres.connection import explain, is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.postgres.read_ahead import ReadAhead
@@ -248,6 +248,10 @@ class PostgresWriter(Writer):
 
     def _tell_others(self) -> bool:
         return False  # told with the commit
+
+    def _without_room(self, error: Exception) -> StoreFull | None:
+        full = explain(self._address, error) if isinstance(error, psycopg.errors.DiskFull) else None
+        return full if isinstance(full, StoreFull) else None
 
     def _refusal(self, error: Exception) -> Refused | None:
         if isinstance(error, psycopg.errors.ProgramLimitExceeded):

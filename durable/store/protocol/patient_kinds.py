@@ -1,4 +1,9 @@
-"""Requests that record what an engine runs: they wait for a store that cannot be reached, however long it is away."""
+"""Requests that record what an engine runs: they wait for a store that cannot be reached, or whose disk is full."""
+
+from http import HTTPStatus
+
+NO_ROOM = int(HTTPStatus.INSUFFICIENT_STORAGE)
+"""The status with which a server answers what was not done for want of room on its disk."""
 
 PATIENT = frozenset(
     (

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import DurableError, EngineClosed, StoreError, StoreRefused
+from durable.core.errors import DurableError, EngineClosed, StoreError, StoreFull, StoreRefused
+from durable.core.limits import ROOM_LOOK_S
+from durable.store.protocol.patient_kinds import NO_ROOM, PATIENT
 from durable.store.protocol.requests import Answer
 
 BATCH_REQUESTS_MAX = 1_000
@@ -41,10 +43,15 @@ _items = msgspec.json.Decoder(list[_Item])
 class Lane:
     """The queue of one client."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, on_full: Callable[[StoreFull], None]) -> None:
+        """on_full: told, each time, that requests wait for room on the server's disk."""
         self._exchange = exchange
+        self._on_full = on_full
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[str, bytes, asyncio.Future[Answer]]] = deque()
+        self._for_room: deque[tuple[str, bytes, asyncio.Future[Answer]]] = deque()
+        self.patient = True
+        """Whether requests wait for room on the server's disk."""
         self._woken = asyncio.Event()
         self._posted = 0
         self._answered = 0
@@ -64,8 +71,11 @@ class Lane:
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             future.set_exception(StoreRefused(kind, 400, str(error)))
             return future
-        self._waiting.append((kind, item, future))
         self._posted += 1
+        if self._for_room and kind in PATIENT:
+            self._for_room.append((kind, item, future))
+            return future
+        self._waiting.append((kind, item, future))
         self._woken.set()
         return future
 
@@ -80,8 +90,9 @@ class Lane:
         self._closed = True
         self._task.cancel()
         await asyncio.wait([self._task])
-        self._fail(self._waiting, EngineClosed("the remote store was closed"))
+        self._fail([*self._waiting, *self._for_room], EngineClosed("the remote store was closed"))
         self._waiting.clear()
+        self._for_room.clear()
         self._progress.set()
 
     async def _run(self) -> None:
@@ -96,6 +107,8 @@ class Lane:
             try:
                 status, found = await self._exchange(self._number, body)
                 self._resolve(taken, status, found)
+                if self._for_room:
+                    taken = [each for each in taken if each not in self._for_room]
             except DurableError as error:
                 self._fail(taken, error)
             except BaseException:
@@ -126,13 +139,30 @@ class Lane:
             items = _items.decode(found)
         except msgspec.MsgspecError as error:
             raise StoreError(f"the server's answer cannot be read: {error}; is it `durable serve`?") from None
-        for (kind, _, future), item in zip(taken, items, strict=True):
+        for (kind, body, future), item in zip(taken, items, strict=True):
             if future.done():
                 continue
-            if item.status >= 400:
+            if item.status == NO_ROOM:
+                self._wait_for_room(kind, body, future, StoreFull(str(item.data)))
+            elif item.status >= 400:
                 future.set_exception(StoreRefused(kind, item.status, str(item.data)))
             else:
                 future.set_result(Answer(item.status, decode(kind, item.data)))
+
+    def _wait_for_room(self, kind: str, body: bytes, future: asyncio.Future[Answer], error: StoreFull) -> None:
+        """Ask again, in order, for what records what an engine runs; anything else fails (specs/store.md, W6)."""
+        if kind not in PATIENT or not self.patient:
+            future.set_exception(error)
+            return
+        if not self._for_room:
+            self._loop.call_later(ROOM_LOOK_S, self._ask_again)
+        self._for_room.append((kind, body, future))
+        self._on_full(error)
+
+    def _ask_again(self) -> None:
+        self._waiting.extendleft(reversed(self._for_room))
+        self._for_room.clear()
+        self._woken.set()
 
     @staticmethod
     def _fail(taken: Any, error: DurableError) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from durable.core.errors import CheckpointError
+import msgspec
+
+from durable.core.errors import CheckpointError, StoreFull
+from durable.store.protocol.patient_kinds import NO_ROOM
 from durable.store.remote.client import StoreClient
 
 AT_ONCE_MAX = 4
@@ -74,5 +77,7 @@ class RemoteChunks:
         return await self._client.send(method, f"/chunk/{digest}", data)
 
 
-def _refused(digest: str, status: int, body: bytes) -> CheckpointError:
+def _refused(digest: str, status: int, body: bytes) -> CheckpointError | StoreFull:
+    if status == NO_ROOM:
+        return StoreFull(str(msgspec.json.decode(body)["data"]))
     return CheckpointError(f"chunk {digest}: status {status}: {body[:200].decode('utf-8', 'replace')}")

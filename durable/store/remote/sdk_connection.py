@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
+import msgspec
 from resonate.connections.http import HttpConnection
 from resonate.connections.sse import SSEConnection
 
+from durable.core.errors import StoreFull
+from durable.core.limits import ROOM_LOOK_S
 from durable.core.retries import Retries
+from durable.store.protocol.patient_kinds import NO_ROOM, PATIENT
 from durable.store.remote.client import RETRY_FIRST_S, RETRY_MAX_S
 from durable.store.sdk_connection import for_python
+
+
+class _Head(msgspec.Struct):
+    status: int = 0
+
+
+class _Envelope(msgspec.Struct):
+    kind: str = ""
+    head: _Head = msgspec.field(default_factory=_Head)
+    data: Any = None
+
+
+_HEAD_CHARS = 1_000
+"""A reply that says no is not longer before its status."""
+
+_envelope = msgspec.json.Decoder(_Envelope)
 
 
 class RemoteConnection:
@@ -20,12 +42,21 @@ class RemoteConnection:
     """
 
     def __init__(
-        self, url: str, token: str, engine_id: str, group: str, *, before: Callable[[], Coroutine[None, None, None]]
+        self,
+        url: str,
+        token: str,
+        engine_id: str,
+        group: str,
+        *,
+        before: Callable[[], Coroutine[None, None, None]],
+        on_full: Callable[[StoreFull], None],
     ) -> None:
+        """on_full: told, each time, that a request waits for room on the server's disk."""
         retries = Retries(RETRY_FIRST_S, RETRY_MAX_S)
         self._http = HttpConnection(url, auth=token or None, backoff=retries)
         self._events = SSEConnection(url, pid=engine_id, group=group, auth=token or None, backoff=retries)
         self._before = before
+        self._on_full = on_full
         self._started = False
         self._stopped = asyncio.Event()
 
@@ -57,10 +88,20 @@ class RemoteConnection:
             await self._http.stop()
 
     async def send(self, req: str, headers: dict[str, str] | None = None) -> str:
-        """Send one envelope, repeated while the server cannot be reached; ConnectorError at once after `stop`."""
-        if not self._stopped.is_set():
-            await self._ordered()
-        return for_python(await self._http.send(req, headers))
+        """Send one envelope, repeated while the server cannot be reached; ConnectorError at once after `stop`.
+
+        One that records what an engine runs is repeated while there is no room on the server's disk, too (W6).
+        """
+        while True:
+            if not self._stopped.is_set():
+                await self._ordered()
+            reply = for_python(await self._http.send(req, headers))
+            full = _no_room(req, reply)
+            if full is None or self._stopped.is_set():
+                return reply
+            self._on_full(full)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), ROOM_LOOK_S)
 
     async def _ordered(self) -> None:
         before = asyncio.ensure_future(self._before())
@@ -70,3 +111,15 @@ class RemoteConnection:
         finally:
             before.cancel()
             stopped.cancel()
+
+
+def _no_room(request: str, reply: str) -> StoreFull | None:
+    """The server's want of room, where the request is one that waits for it."""
+    if str(NO_ROOM) not in reply[:_HEAD_CHARS]:
+        return None
+    try:
+        said = _envelope.decode(reply)
+        waits = said.head.status == NO_ROOM and _envelope.decode(request).kind in PATIENT
+    except msgspec.MsgspecError:
+        return None
+    return StoreFull(str(said.data)) if waits else None

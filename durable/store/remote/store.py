@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
 import msgspec
 
-from durable.core.errors import DurableError, EngineClosed, StoreDenied, StoreError, StoreRefused, StoreUnreachable
+from durable.core.errors import (
+    DurableError,
+    EngineClosed,
+    StoreDenied,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnreachable,
+)
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded, log_event
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHUTDOWN_S, WAIT_UNHEARD_S
@@ -79,7 +89,7 @@ class RemoteStore:
         self._name = uuid.uuid4().hex
         self._loop = asyncio.get_running_loop()
         self._client = StoreClient(url, token, observer)
-        self._lane = Lane(self._exchange)
+        self._lane = Lane(self._exchange, self._full)
         self._waiters = Waiters()
         self._watchers: list[Callable[[StoreChange], None]] = []
         self._wanted: dict[str, None] = {}
@@ -187,11 +197,27 @@ class RemoteStore:
 
     def connect(self, engine_id: str, group: str) -> RemoteConnection:
         """A connection for the SDK, through its own HTTP and event-stream connections. Closed with the store."""
-        connection = RemoteConnection(self.url, self._token, engine_id, group, before=self.flushed)
+        connection = RemoteConnection(self.url, self._token, engine_id, group, before=self.flushed, on_full=self._full)
         self._connections.append(connection)
         return connection
 
     # -- what changes ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """In this block nothing waits for room on the server's disk."""
+        self._lane.patient = False
+        try:
+            yield
+        finally:
+            self._lane.patient = True
+
+    def _full(self, error: StoreFull) -> None:
+        self.tell_of_trouble(error, time.monotonic())
+
+    def tell_of_trouble(self, error: StoreError, at: float) -> None:
+        """Tell those who must not wait for ever, and waited already at that time, in monotonic seconds."""
+        self._waiters.outage(lambda: type(error)(str(error)), at)
 
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed.

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from durable.core.errors import DurableError, EngineClosed, StoreLacks, StoreRefused, StoreUnreachable
+from durable.core.errors import (
+    DurableError,
+    EngineClosed,
+    StoreError,
+    StoreFull,
+    StoreLacks,
+    StoreRefused,
+    StoreUnreachable,
+)
 from durable.core.events import BackgroundFailed, ExecutionHalted, Observer, ResultDiscarded
 from durable.core.ids import PREFIX
 from durable.core.limits import LEASE_MS, LISTEN_AGAIN_S, OUTSIDE_TASKS_MAX, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
@@ -115,11 +125,22 @@ class ResonateServerStore:
 
     def connect(self, engine_id: str, group: str) -> RemoteConnection:
         """A connection for the SDK. Closed with the store."""
-        connection = RemoteConnection(self.url, self._token, engine_id, group, before=_nothing)
+        connection = RemoteConnection(self.url, self._token, engine_id, group, before=_nothing, on_full=self._full)
         self._connections.append(connection)
         return connection
 
     # -- what changes ---------------------------------------------------------------------------------------------
+
+    def _full(self, error: StoreFull) -> None:
+        self.tell_of_trouble(error, time.monotonic())
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Nothing waits for room here."""
+        return nullcontext()
+
+    def tell_of_trouble(self, error: StoreError, at: float) -> None:
+        """Tell those who must not wait for ever, and waited already at that time, in monotonic seconds."""
+        self._waiters.outage(lambda: type(error)(str(error)), at)
 
     async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
         """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed.

@@ -9,9 +9,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeGuard
 
-from durable.core.errors import StoreError, StoreMissing, StoreNewer
+from durable.core.disk_space import ADVICE, has_no_room, is_no_room
+from durable.core.errors import StoreError, StoreFull, StoreMissing, StoreNewer
 from durable.core.limits import LOG_PAGES_GOAL, WRITE_CACHE_KIB
 from durable.store import owner_check
 from durable.store.target import MEMORY, is_database, is_url, parsed
@@ -26,7 +26,6 @@ _HINT = {
     "not a database": "it was not written by durable-exec; choose another path",
     "decode to UTF-8": "it is damaged; run `durable doctor`, or restore a backup",
     "malformed": "it is damaged; run `durable doctor`, or restore a backup",
-    "full": "free some disk space, then it goes on; nothing was acknowledged that is not stored",
     "locked": "another process holds it for too long; end that process or try again",
     "disk I/O": "the disk reports an error; nothing was acknowledged that is not stored",
 }
@@ -38,14 +37,28 @@ SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 def explain(path: Path, error: Exception) -> StoreError:
     """SQLite's error as ours: what happened to which file, and what to do."""
+    if _is_full(path, error):
+        return StoreFull(f"store {str(path)!r}: the disk is full; {ADVICE}")
     text = "malformed text in the file" if isinstance(error, UnicodeDecodeError) else str(error)
     hint = next((hint for part, hint in _HINT.items() if part in text), "")
     return StoreError(f"store {str(path)!r}: {text}" + (f"; {hint}" if hint else ""))
 
 
-def is_full(outcome: object) -> TypeGuard[sqlite3.Error]:
-    """Whether a request failed because there is no space on the disk."""
-    return isinstance(outcome, sqlite3.Error) and outcome.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+def _is_full(path: Path, error: Exception) -> bool:
+    """Whether it was raised because there is no room on the disk. Blocks: SQLite says so of its log and its file only.
+
+    The log's index, a new file and a quota fail as an error of input and output, or as what cannot be opened.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # which the module's own errors lack
+    return code == sqlite3.SQLITE_FULL or (
+        code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and has_no_room(path.parent)
+    )
+
+
+def unwritable(path: Path, error: OSError, what: str = "cannot be opened for writing") -> StoreError:
+    """The system's error as ours."""
+    text = f"store {str(path)!r} {what}: {error.strerror}"
+    return StoreFull(f"{text}; {ADVICE}") if is_no_room(error) else StoreError(text)
 
 
 def migrations() -> list[str]:
@@ -78,7 +91,7 @@ def locate(path: str | Path, *, create: bool) -> Path:
         _touch(found)
         Path(f"{found}.d").mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"store {str(found)!r} cannot be opened for writing: {error.strerror}") from error
+        raise unwritable(found, error) from error
     return found
 
 
@@ -113,7 +126,7 @@ def load_key(path: Path, *, create: bool = True) -> bytes:
             draft.unlink()
         key = owner_check.read_secret(file, path)
     except OSError as error:
-        raise StoreError(f"the store's key {str(file)!r} cannot be read: {error.strerror}") from error
+        raise unwritable(path, error, f"cannot be opened: its key {str(file)!r} cannot be read or made") from error
     if len(key) != _KEY_BYTES:
         raise StoreError(f"the store's key {str(file)!r} is damaged: {len(key)} bytes, expected {_KEY_BYTES}")
     return key

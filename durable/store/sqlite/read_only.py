@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,13 @@ class ReadOnlyStore:
         if row.state == "pending":
             raise self._refused()
         return row
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Nothing waits for room here."""
+        return nullcontext()
+
+    def tell_of_trouble(self, error: StoreError, at: float) -> None:
+        """Nobody waits."""
 
     def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
         """Call back now and then; the answer ends it."""

@@ -70,7 +70,9 @@ class Store(DirectStore):
         try:
             await asyncio.to_thread(self._open_files, fault)
         except file.SQLITE_ERRORS as error:
-            raise file.explain(located, error) from error
+            raise await asyncio.to_thread(file.explain, located, error) from error
+        except OSError as error:
+            raise file.unwritable(located, error) from error
         self.glance = Glance(located, clock)
         try:
             self.reads = await SqliteReads.open(located)
@@ -87,6 +89,7 @@ class Store(DirectStore):
             liveness=self._liveness,
             leases=self._leases,
             peers=self._peers,
+            path=located,
             room=LogRoom(located),
             rest=Rest(self._rested),
             awaited=lambda: self._waiters.ids,
@@ -116,10 +119,9 @@ class Store(DirectStore):
         return self
 
     def _explained(self, error: Exception) -> StoreError | None:
+        if isinstance(error, StoreError):
+            return error
         return file.explain(self.path, error) if isinstance(error, file.SQLITE_ERRORS) else None
-
-    def _concerns_all(self, outcome: object) -> bool:
-        return file.is_full(outcome)
 
     def _gone(self) -> None:
         # What is committed stays; its engines are dead for others.

@@ -6,12 +6,14 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
+from durable.core.errors import StoreFull
 from durable.core.limits import BUSY_WAIT_S
 from durable.store.operations.deadlines import next_deadline
 from durable.store.operations.transaction import Tx
-from durable.store.sqlite.file import is_full
+from durable.store.sqlite.file import explain
 from durable.store.sqlite.idle_memory import Rest
 from durable.store.sqlite.peer_notify import Peers
 from durable.store.sqlite.transaction import SqliteLook, SqliteTx
@@ -31,6 +33,7 @@ class SqliteWriter(Writer):
         self,
         connection: sqlite3.Connection,
         *,
+        path: Path,
         durability: Durability,
         peers: Peers,
         room: LogRoom,
@@ -40,6 +43,7 @@ class SqliteWriter(Writer):
         super().__init__(**options)
         self.queries = SqliteLook(connection)
         self._connection = connection
+        self._path = path
         self._durability = durability
         self._peers = peers
         self._room = room
@@ -100,8 +104,9 @@ class SqliteWriter(Writer):
     def _worked(self, requests: int) -> None:
         self._rest.worked(requests)
 
-    def _concerns_all(self, error: Exception) -> bool:
-        return is_full(error)
+    def _without_room(self, error: Exception) -> StoreFull | None:
+        full = explain(self._path, error)
+        return full if isinstance(full, StoreFull) else None
 
     def _disconnect(self) -> None:
         self._connection.close()

@@ -19,6 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+WAITING_S = 0.1
+"""After a contender has started what waits for a signal, before it sends it: time for whatever a wait records."""
+
 type Turn = Callable[[int], Awaitable[list[float]]]
 """Takes a size, gives back samples in the benchmark's unit."""
 

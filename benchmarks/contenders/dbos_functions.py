@@ -1,5 +1,6 @@
 """DBOS on SQLite as installed, or with `--postgres` on a server of its own: its default settings, logs off.
 
+`--poll=SECONDS` sets the two intervals at which it looks for messages and for what is queued; each is 1 s by default.
 Workflows and steps are its sync ones (its faster kind, by a tenth).
 
 Its schema needs a newer SQLite than many systems have, so pysqlite3-binary stands in for sqlite3.
@@ -8,6 +9,7 @@ Its schema needs a newer SQLite than many systems have, so pysqlite3-binary stan
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -24,9 +26,10 @@ sys.modules["sqlite3.dbapi2"] = pysqlite3.dbapi2
 from dbos import DBOS  # noqa: E402 - SQLite must be exchanged first
 
 from benchmarks.contenders.database_server import database  # noqa: E402
-from benchmarks.turns import Ready, serve  # noqa: E402
+from benchmarks.turns import WAITING_S, Ready, serve  # noqa: E402
 
 CONCURRENCY = 64
+POLL_S = next((float(each.removeprefix("--poll=")) for each in sys.argv if each.startswith("--poll=")), None)
 
 
 @DBOS.step()
@@ -55,6 +58,24 @@ def stamped() -> float:
     return time.perf_counter()
 
 
+@DBOS.workflow()
+def waits() -> float:
+    """The message is when it was sent; the result says how long ago that was."""
+    sent: float = DBOS.recv("go")
+    return time.perf_counter() - sent
+
+
+@DBOS.workflow()
+def fan_out(count: int) -> int:
+    children = [DBOS.start_workflow(one_step, number) for number in range(count)]
+    return sum(child.get_result() for child in children)
+
+
+def await_any_phase() -> None:
+    """Wait a random part of the interval at which it looks, which a chain of samples would keep step with."""
+    time.sleep(random.uniform(0, POLL_S or 1.0))
+
+
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
     with database() as url:
@@ -72,10 +93,12 @@ async def functions(url: str) -> AsyncIterator[Ready]:
             "system_database_url": url,
             "log_level": "ERROR",
             "run_admin_server": False,
+            **({} if POLL_S is None else {"notification_listener_polling_interval_sec": POLL_S}),
         }
     )
     DBOS.launch()
-    queue = await DBOS.register_queue_async("benchmark", global_concurrency=CONCURRENCY)
+    polled = {} if POLL_S is None else {"polling_interval_sec": POLL_S}
+    queue = await DBOS.register_queue_async("benchmark", global_concurrency=CONCURRENCY, **polled)
 
     threads = ThreadPoolExecutor(CONCURRENCY)
 
@@ -93,6 +116,7 @@ async def functions(url: str) -> AsyncIterator[Ready]:
     def enqueue_all(size: int) -> list[float]:
         samples = []
         for _ in range(size):
+            await_any_phase()
             began = time.perf_counter()
             samples.append(queue.enqueue(stamped).get_result() - began)
         return samples
@@ -100,10 +124,30 @@ async def functions(url: str) -> AsyncIterator[Ready]:
     async def enqueue(size: int) -> list[float]:
         return await asyncio.to_thread(enqueue_all, size)
 
+    def signal_all(size: int) -> list[float]:
+        samples = []
+        for _ in range(size):
+            waiting = DBOS.start_workflow(waits)
+            time.sleep(WAITING_S)
+            await_any_phase()
+            DBOS.send(waiting.workflow_id, time.perf_counter(), "go")
+            samples.append(waiting.get_result())
+        return samples
+
+    async def signals(size: int) -> list[float]:
+        return await asyncio.to_thread(signal_all, size)
+
+    async def fan_out_once(size: int) -> list[float]:
+        started = time.perf_counter()
+        assert await asyncio.to_thread(fan_out, size) == size * (size + 1) // 2
+        return [time.perf_counter() - started]
+
     try:
         kind = f"SQLite {pysqlite3.sqlite_version}" if url.startswith("sqlite") else "PostgreSQL"
-        about = f"DBOS {version('dbos')}, {kind}, default settings"
-        yield Ready(about, {"steps": steps, "executions": executions, "enqueue": enqueue})
+        settings = "default settings" if POLL_S is None else f"polls every {POLL_S * 1000:g} ms"
+        about = f"DBOS {version('dbos')}, {kind}, {settings}"
+        turns = {"steps": steps, "executions": executions, "enqueue": enqueue}
+        yield Ready(about, {**turns, "signals": signals, "fan_out": fan_out_once})
     finally:
         threads.shutdown()
         DBOS.destroy()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Literal
 import durable
 from benchmarks.contenders.database_server import database
 from benchmarks.contenders.settled import fill
-from benchmarks.turns import Ready, at_concurrency, serve
+from benchmarks.turns import WAITING_S, Ready, at_concurrency, serve
 
 CONCURRENCY = 64
 PAGE = 50
@@ -45,6 +46,18 @@ async def one_step(ctx: durable.Context, number: int) -> int:
 @durable.function
 async def stamped(_ctx: durable.Context) -> float:
     return time.perf_counter()
+
+
+@durable.function
+async def waits(ctx: durable.Context) -> float:
+    """The signal is when it was sent; the result says how long ago that was."""
+    sent: float = await ctx.signal("go", schema=float)
+    return time.perf_counter() - sent
+
+
+@durable.function
+async def fan_out(ctx: durable.Context, count: int) -> int:
+    return sum(await ctx.map(one_step, range(count)))
 
 
 @asynccontextmanager
@@ -94,9 +107,24 @@ async def functions(store: Path | str, durability: Literal["power", "process"]) 
                 samples.append(time.perf_counter() - began)
             return samples
 
+        async def signals(size: int) -> list[float]:
+            samples = []
+            for _ in range(size):
+                waiting = await engine.start(waits)
+                await asyncio.sleep(WAITING_S)
+                await engine.signal(waiting.id, "go", time.perf_counter())
+                samples.append(await waiting.result())
+            return samples
+
+        async def fan_out_once(size: int) -> list[float]:
+            started = time.perf_counter()
+            assert await (await engine.start(fan_out, size)).result() == size * (size + 1) // 2
+            return [time.perf_counter() - started]
+
         kind = "PostgreSQL" if isinstance(store, str) else f"SQLite {sqlite3.sqlite_version}, durability={durability}"
         about = f"durable-exec {version('durable-exec')}, {kind}"
-        yield Ready(about, {"steps": steps, "executions": executions, "enqueue": enqueue, "list": list_})
+        turns = {"steps": steps, "executions": executions, "enqueue": enqueue, "list": list_}
+        yield Ready(about, {**turns, "signals": signals, "fan_out": fan_out_once})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -13,11 +14,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from benchmarks.turns import Ready, at_concurrency, serve
+from benchmarks.turns import WAITING_S, Ready, at_concurrency, serve
 
 CONCURRENCY = 64
 START_S = 60.0
@@ -113,6 +116,24 @@ def _turns(http: aiohttp.ClientSession, base: str, about: str) -> Ready:
         await at_concurrency(CONCURRENCY, size, run_one)
         return [size / (time.perf_counter() - started)]
 
+    numbers = count()
+
+    async def signals(size: int) -> list[float]:
+        samples = []
+        for _ in range(size):
+            number = next(numbers)
+            workflow = f"{base.removesuffix('/steps')}/signals/w{number}"
+            running = asyncio.create_task(_answer(http, f"{workflow}/run", number))
+            await asyncio.sleep(WAITING_S)
+            await _answer(http, f"{workflow}/go", time.perf_counter())
+            samples.append(await running)
+        return samples
+
+    async def fan_out(size: int) -> list[float]:
+        started = time.perf_counter()
+        assert await _answer(http, f"{base}/fan_out", size) == size * (size + 1) // 2
+        return [time.perf_counter() - started]
+
     async def add(key: str) -> None:
         async with http.post(f"{base.removesuffix('/steps')}/counter/{key}/add", json=1) as answer:
             answer.raise_for_status()
@@ -132,7 +153,13 @@ def _turns(http: aiohttp.ClientSession, base: str, about: str) -> Ready:
         return [size / (time.perf_counter() - started)]
 
     turns = {"steps": steps, "executions": executions, "object_turn": object_turn, "object_keys": object_keys}
-    return Ready(about, turns)
+    return Ready(about, {**turns, "signals": signals, "fan_out": fan_out})
+
+
+async def _answer(http: aiohttp.ClientSession, url: str, body: object) -> Any:
+    async with http.post(url, json=body) as answer:
+        answer.raise_for_status()
+        return json.loads(await answer.read() or "null")
 
 
 if __name__ == "__main__":

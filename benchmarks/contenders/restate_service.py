@@ -44,6 +44,13 @@ async def waits(ctx: restate.Context, asked: dict[str, Any]) -> int:
     return value
 
 
+@steps.handler()
+async def fan_out(ctx: restate.Context, count: int) -> int:
+    children = [ctx.service_call(one, number) for number in range(count)]
+    await restate.gather(*children)
+    return sum([await child for child in children])
+
+
 def mark(path: str, number: int) -> None:
     """Append a line, whole, whoever else appends."""
     with Path(path).open("a") as file:
@@ -60,4 +67,19 @@ async def add(ctx: restate.ObjectContext, amount: int) -> int:
     return total
 
 
-app = restate.app([steps, counter])
+signals = restate.Workflow("signals")
+
+
+@signals.main()
+async def run(ctx: restate.WorkflowContext, _number: int) -> float:
+    """The promise's value is when it was settled; the result says how long ago that was."""
+    sent: float = await ctx.promise("go").value()
+    return time.perf_counter() - sent
+
+
+@signals.handler()
+async def go(ctx: restate.WorkflowSharedContext, sent: float) -> None:
+    await ctx.promise("go").resolve(sent)
+
+
+app = restate.app([steps, counter, signals])

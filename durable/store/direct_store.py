@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -307,6 +308,9 @@ class DirectStore:
             self._tell_halts(effects, foreign)
         for end, message in effects.pushes:
             self._contained("push", end.push, message)
+        for end, task_id, version, record in effects.begun:
+            assert end.begin is not None
+            self._contained("begin", partial(end.begin, task_id, version), record)
         if effects.dead:
             self._tell_deaths(effects)
         if effects.notes and watching(self._observe):

@@ -13,7 +13,7 @@ from durable.core.errors import DurableError, EngineClosed, StoreRefused
 from durable.store.operations.execution_slots import Slots
 from durable.store.operations.request_table import KINDS
 from durable.store.operations.transaction import MessageEnd
-from durable.store.protocol.requests import Request
+from durable.store.protocol.requests import Record, Request
 
 if TYPE_CHECKING:
     from durable.store.direct_store import DirectStore
@@ -45,9 +45,13 @@ class DirectConnection:
         self._stopped = False
         self._end = MessageEnd(engine_id, group, f"poll://uni@{group}/{engine_id}", self._push)
 
-    def bound(self, slots: Slots) -> None:
-        """Offer no more than there are slots, each of which comes with its offer; to be called before `start`."""
+    def bound(self, slots: Slots, begin: Callable[[str, int, Record], None]) -> None:
+        """Offer no more than there are slots, each of which comes with its offer; to be called before `start`.
+
+        begin: runs a task that the store acquired for this engine: its id, its version, its promise.
+        """
         self._end.slots = slots
+        self._end.begin = begin
         slots.on_free = self._store.offer_again
 
     def unicast(self) -> str:

@@ -268,7 +268,7 @@ class Writer(threading.Thread):
                 self._foreign = True  # looked at again, as after another process's commit
         if (effects.peers or effects.changed()) and self._tell_others():
             self._next_liveness = 0.0
-        if jobs or effects.pushes or effects.changed() or effects.dead:
+        if jobs or effects.pushes or effects.begun or effects.changed() or effects.dead:
             self._deliver(jobs, effects, False)
 
     def _commit_each(self, jobs: list[Job]) -> None:
@@ -296,6 +296,7 @@ class Writer(threading.Thread):
 
     def _attempt(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> Tx:
         tx = self._begin(jobs)
+        tx.attended = bool(jobs)
         try:
             self._notice_others()
             if self._set_back:

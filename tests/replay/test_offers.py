@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
+import pytest
+
 import durable
 from durable.functions.resonate import sdk
 from durable.store.operations.dispatch import execute_message
+from durable.store.protocol.requests import Answer
+from tests.waiting import until
 
 runs: list[None] = []
 
@@ -28,6 +33,7 @@ async def test_an_offer_that_waits_for_a_slot_is_not_queued_again(tmp_path: Path
             pass
         offered = asyncio.Event()
         engine._connection.recv(lambda _message: offered.set())
+        engine._connection._end.begin = None  # offers by messages, as where the loop stands still
         execution = await engine.start(counted, id="busy")
         assert not places.free()
         places.give()
@@ -43,3 +49,67 @@ async def test_an_offer_that_waits_for_a_slot_is_not_queued_again(tmp_path: Path
         slots.release()
         assert await (await engine.start(counted, id="next")).result() == 2
         assert await engine.start(counted, id="never")  # an engine that closes drops what waits, without a word
+
+
+@durable.function
+async def approved(ctx: durable.Context) -> str:
+    words: list[str] = await ctx.map(worded, ["not", "yet"])
+    return " ".join([*words, await ctx.signal("approved", schema=str)])
+
+
+@durable.function
+async def worded(ctx: durable.Context, word: str) -> str:
+    return word
+
+
+@pytest.mark.parametrize("place", ["path", "postgres"], indirect=True)
+async def test_what_a_request_makes_due_comes_with_its_lease(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with durable.open(place) as engine:
+        kinds: list[str] = []
+        store = engine.store.local
+        assert store is not None
+        enqueue = store.enqueue
+
+        def seen(kind: str, request: msgspec.Struct, **options: bool) -> asyncio.Future[Answer]:
+            kinds.append(kind)
+            return enqueue(kind, request, **options)
+
+        monkeypatch.setattr(store, "enqueue", seen)
+        execution = await engine.start(approved, id="order")
+        await until(engine, lambda: waits_for_signal(engine))
+        await engine.signal("order", "approved", "now")
+        assert await execution.result() == "not yet now"
+        assert "task.fulfill" in kinds
+        assert "task.acquire" not in kinds
+        await until(engine, lambda: no_slot_held(engine))
+
+
+async def waits_for_signal(engine: durable.Engine) -> bool:
+    task = await engine.store.request("task.get", {"id": "exec:order"})
+    return task.data["task"]["state"] == "suspended" and "exec:order.3" in await promises(engine)
+
+
+async def promises(engine: durable.Engine) -> list[str]:
+    found = await engine.store.request("call.list", {"execution": "exec:order", "limit": 10, "after": ""})
+    return [promise["id"] for promise in found.data["promises"]]
+
+
+async def no_slot_held(engine: durable.Engine) -> bool:
+    return sdk.slots_of(engine._resonate).held == 0
+
+
+@pytest.mark.parametrize("place", ["path", "postgres"], indirect=True)
+async def test_a_task_that_was_acquired_for_an_engine_which_closes_is_given_back(place: str) -> None:
+    async with durable.open(place) as engine:
+        await engine.start(approved, id="order")
+        await until(engine, lambda: waits_for_signal(engine))
+        engine._resonate._runtime.stopping = True  # as of a close that has begun
+        await engine.signal("order", "approved", "later")
+        task = (await engine.store.request("task.get", {"id": "exec:order"})).data["task"]
+        assert (task["state"], task["pid"]) == ("acquired", engine.engine_id)
+        await until(engine, lambda: no_slot_held(engine))
+    async with durable.open(place) as engine:
+        execution = await engine.get("order")
+        assert await execution.result() == "not yet later"
+        rows = {row.id: row for row in await engine.store.reads.list_executions(limit=9)}
+        assert rows["order"].attempts == 0

@@ -63,7 +63,7 @@ async def folder(tmp_path: Path) -> Path:
         for function in (jobs.job, jobs.changed):
             await (await engine.start(function, id=function.name)).result()
             await testing.record(engine, function.name, tmp_path / f"{function.name}.history.json")
-    (tmp_path / "jobs_of_plugin.py").write_text(JOBS.replace("sleep(7)", "sleep(8)"))
+    (tmp_path / "jobs_of_plugin.py").write_text(JOBS.replace("sleep(7)", "sleep(80)"))
     return tmp_path
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from resonate.context import Context as SdkContext
@@ -101,7 +102,7 @@ def build(
     resonate._slots = slots  # type: ignore[attr-defined]
     counted = isinstance(connection, DirectConnection)
     if isinstance(connection, DirectConnection):
-        connection.bound(slots)
+        connection.bound(slots, partial(_begin, resonate, slots))
     _queue_once(resonate, slots, counted=counted)
     return resonate
 
@@ -282,6 +283,26 @@ def _queue_once(resonate: Resonate, slots: Slots, *, counted: bool) -> None:
                 slots.give()
 
     resonate._on_message = on_message  # type: ignore[method-assign, assignment]
+
+
+def _begin(resonate: Resonate, slots: Slots, task_id: str, version: int, promise: dict[str, Any]) -> None:
+    """Run a task that the store acquired for this engine, in the slot that was taken for it.
+
+    One that comes while the engine closes is given back with all that it holds, when it leaves.
+    """
+    if resonate._runtime.stopping:
+        slots.give()
+        return
+    resonate._spawn(_finish(resonate._bounded_execute(_decoded(resonate._core, task_id, version, promise)), slots))
+
+
+async def _decoded(core: Core, task_id: str, version: int, promise: dict[str, Any]) -> Status | None:
+    try:
+        record = core.codec.decode_promise(record_of(promise))
+    except ResonateError:
+        await core.sender.task_release(task_id, version)  # while the reason is being handled
+        raise
+    return await core.execute_until_blocked_outer(task_id, version, record, [])
 
 
 def register(resonate: Resonate, name: str, version: int, fn: Callable[..., Any], retry: Retry) -> None:

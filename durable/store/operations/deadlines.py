@@ -10,10 +10,9 @@ from durable.core.limits import HELD_ELSEWHERE_MS, RETRY_MAX_MS
 from durable.store.operations import cancellation, queue_admission, queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
-from durable.store.operations.promises import lease_until
 from durable.store.operations.row_records import Queries, load_tags
 from durable.store.operations.schedules import fire
-from durable.store.operations.settlement import Settled, end_attempt, settle
+from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle
 from durable.store.operations.transaction import Tx
 
 _DEADLINE_PROMISE = (

@@ -1,7 +1,8 @@
 """The delivery of due tasks to engines here that serve them, and of `unblock` to listeners (specs/store.md, S7).
 
 A task is offered in the transaction that made it due, by pushing its due time into the future: of several processes
-only the one whose transaction did that sends the message. What nobody here may take stays due for the others.
+only the one whose transaction did that sends the message. What nobody here may take stays due for the others. An engine
+of this process whose loop goes on gets a function with its lease: the transaction acquires the task for it.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Iterable
 import msgspec
 
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
-from durable.core.limits import DISPATCH_RETRY_MS, OUTBOX_KEEP_MS
+from durable.core.limits import DISPATCH_RETRY_MS, LEASE_MS, OUTBOX_KEEP_MS
 from durable.store.operations import deployments
 from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
-from durable.store.operations.row_records import Queries, Row, dump
-from durable.store.operations.transaction import MessageEnd, Tx
+from durable.store.operations.row_records import Queries, Row, dump, promise_record
+from durable.store.operations.settlement import lease_until
+from durable.store.operations.transaction import ACQUIRE_TASK, MessageEnd, Tx
 from durable.store.protocol.requests import Record
 
 _TASK = (
@@ -132,9 +134,16 @@ def _taking(tx: Tx, row: Row) -> MessageEnd | None:
 
 
 def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
-    task_id, version, queue = row[0], row[1], row[8]
+    task_id, version, function, session, queue = row[0], row[1], row[6], row[7], row[8]
     if queue is not None:
         tx.execute("UPDATE queue_entries SET engine=? WHERE id=?", (end.engine, task_id))
+    if end.begin is not None and tx.attended and function and session is None:
+        promise = tx.promise_row(task_id)
+        assert promise is not None, f"a task has a promise: {task_id}"
+        deployment = deployments.of_engine(tx, end.engine) or None
+        tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), deployment, task_id))
+        tx.effects.begun.append((end, task_id, version + 1, promise_record(promise)))
+        return
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)
     tx.effects.pushes.append((end, execute_message(task_id, version)))

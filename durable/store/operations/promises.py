@@ -11,7 +11,7 @@ from durable.store.operations import deployments, execution_tags, signals, strea
 from durable.store.operations.listener_posts import is_url
 from durable.store.operations.row_records import PROMISE, dump, promise_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
-from durable.store.operations.settlement import ENDED, announce, is_head, settle_pending
+from durable.store.operations.settlement import ENDED, announce, is_head, lease_until, settle_pending
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     EMPTY,
@@ -227,13 +227,6 @@ def _create_task(
     if found and not timer:
         execution_tags.enter(tx, task_id, found, tx.now)
     announce(tx, task_id, due)
-
-
-def lease_until(tx: Tx, ttl: int) -> int:
-    """When a lease that is given now ends, and the deadlines have to be looked at."""
-    lease_at = min(tx.now + ttl, 2**63 - 1)
-    tx.wake_at(lease_at)
-    return lease_at
 
 
 def next_n(tx: Tx, session: str) -> int:

@@ -149,6 +149,13 @@ def announce(tx: Tx, task_id: str, due: int | None) -> None:
         tx.wake_at(due)
 
 
+def lease_until(tx: Tx, ttl: int) -> int:
+    """When a lease that is given now ends, and the deadlines have to be looked at. ttl: ms."""
+    lease_at = min(tx.now + ttl, 2**63 - 1)
+    tx.wake_at(lease_at)
+    return lease_at
+
+
 def is_head(tx: Tx, session: str, n: int) -> bool:
     """Whether no unsettled cell of the session comes before n: only that one may run."""
     tx.lock_session(session)

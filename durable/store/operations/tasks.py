@@ -13,7 +13,6 @@ from durable.store.operations.promises import (
     check_value,
     create_promise,
     find,
-    lease_until,
     origin_of,
 )
 from durable.store.operations.row_records import PROMISE, TASK, Row, load_tags, promise_record, task_record
@@ -22,12 +21,13 @@ from durable.store.operations.settlement import (
     CHILD,
     end_attempt,
     is_head,
+    lease_until,
     make_pending,
     note_progress,
     settle,
     settle_pending,
 )
-from durable.store.operations.transaction import TASK_AT, Tx
+from durable.store.operations.transaction import ACQUIRE_TASK, TASK_AT, Tx
 from durable.store.protocol.requests import (
     EMPTY,
     Answer,
@@ -105,13 +105,8 @@ def created_task(task_id: str, lease: Lease) -> Record:
 
 def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
     """Give the lease: a new version, which is the fence of everything that this attempt writes."""
-    task = tx.row(
-        "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
-        " lapsed_ttl=NULL, due=NULL, resumes=0, progress=0,"
-        " deployment=CASE WHEN session IS NULL AND function<>'' THEN coalesce(deployment, ?) END"
-        f" WHERE id=? RETURNING {TASK}",
-        (pid, ttl, lease_until(tx, ttl), deployments.of_engine(tx, pid) or None, task_id),
-    )
+    deployment = deployments.of_engine(tx, pid) or None
+    task = tx.row(f"{ACQUIRE_TASK} RETURNING {TASK}", (pid, ttl, lease_until(tx, ttl), deployment, task_id))
     assert task is not None
     return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
 

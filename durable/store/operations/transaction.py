@@ -30,6 +30,12 @@ END_TASK = (
 )
 
 
+ACQUIRE_TASK = (
+    "UPDATE tasks SET state='acquired', version=version+1, pid=?, ttl=?, lease_at=?, lapsed_pid=NULL,"
+    " lapsed_ttl=NULL, due=NULL, resumes=0, progress=0,"
+    " deployment=CASE WHEN session IS NULL AND function<>'' THEN coalesce(deployment, ?) END WHERE id=?"
+)
+
 INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 SETTLE_PROMISE = "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=? WHERE id=?"
 
@@ -53,6 +59,9 @@ class MessageEnd:
     push: Callable[[str], None]
     slots: Slots | None = None
     """The room that its engine has for offers; None for one elsewhere, which is not counted."""
+    begin: Callable[[str, int, Record], None] | None = None
+    """Runs a task that was acquired for its engine: its id, its version, its promise. A slot was taken for it. None
+    where the engine acquires what it is offered by a request of its own."""
 
     def addresses(self) -> tuple[str, str, str]:
         """Every address whose messages this connection takes."""
@@ -83,6 +92,8 @@ class Effects:
     """Listeners' addresses and the promise each waited for."""
     pushes: list[tuple[MessageEnd, str]] = field(default_factory=list)
     """Messages for connections of this process."""
+    begun: list[tuple[MessageEnd, str, int, Record]] = field(default_factory=list)
+    """Tasks that were acquired for engines of this process: id, version, promise."""
     output: set[str] = field(default_factory=set)
     """Executions that printed."""
     streams: set[str] = field(default_factory=set)
@@ -145,6 +156,7 @@ class Tx:
     """A transaction in progress. Made anew for each try; used by the writer thread only."""
 
     __slots__ = (
+        "attended",
         "debug",
         "effects",
         "ends",
@@ -176,6 +188,8 @@ class Tx:
         self.served = served
         # The contract suite's model is the protocol's: it keeps deadlines, but gives up nothing and fires nothing.
         self.debug = debug
+        self.attended = False
+        """Whether the loop of this process had a turn just now: it has sent what this transaction is about."""
         self.effects = Effects()
         self.next_deadline = TIME_MAX_MS
         self.taken: list[Slots] = []

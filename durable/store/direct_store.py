@@ -16,7 +16,6 @@ import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreFull, StoreRefused
 from durable.core.ids import PREFIX
-from durable.core.observers import watching
 from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations import discarded_results
@@ -313,9 +312,8 @@ class DirectStore:
             self._contained("begin", partial(end.begin, task_id, version), record)
         if effects.dead:
             self._tell_deaths(effects)
-        if effects.notes and watching(self._observe):
-            for note in effects.notes:
-                self._observe(event_of(note))
+        if effects.notes:
+            self._tell_notes(effects)
         if self._watchers and (foreign or effects.changed()):
             change = StoreChange(
                 foreign,
@@ -333,6 +331,13 @@ class DirectStore:
             )
             for watcher in list(self._watchers):
                 self._contained("watch", watcher, change)
+
+    def _tell_notes(self, effects: Effects) -> None:
+        from durable.core.observers import watching
+
+        if watching(self._observe):
+            for note in effects.notes:
+                self._observe(event_of(note))
 
     def _tell_deaths(self, effects: Effects) -> None:
         from durable.core.events import PeerDead

@@ -55,7 +55,7 @@ def command(
 
 
 async def _show_rules(chosen: Settings) -> int:
-    from durable.cli.tables import duration
+    from durable.records.duration_text import duration
     from durable.store.port import open_direct
 
     out = chosen.out()

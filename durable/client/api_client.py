@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -174,6 +174,27 @@ class Client:
         path = f"/executions/{_part(id)}/retry"
         return await self._ask("POST", path, api_models.ForkedExecution, {"id": new_id})
 
+    async def fork(
+        self, id: str, step: int, *, changed: Mapping[str, Any] | None = None, new_id: str | None = None
+    ) -> api_models.ForkedExecution:
+        """Begin an execution with what another one recorded before a step; step 1 begins from the start.
+
+        changed: arguments by name in place of the recorded ones. NotFound, Conflict, BadArguments.
+        """
+        path, body = f"/executions/{_part(id)}/fork", {"step": step, "id": new_id, "changed": dict(changed or {})}
+        return await self._ask("POST", path, api_models.ForkedExecution, body)
+
+    async def bulk(
+        self, action: Literal["cancel", "resume", "retry", "tag"], *, dry_run: bool = False, **choice: Any
+    ) -> api_models.BulkOutcome:
+        """Change many executions: those of `ids`, or those that fit state, session, function, tags, text, since, until.
+
+        The newest first, `limit` (100) at a time: `cursor` is `next` of the outcome before. `reason` of cancelling;
+        `set` are the tags to give. dry_run: only say what would become of each. BadArguments.
+        """
+        body = {**choice, "dry_run": dry_run}
+        return await self._ask("POST", f"/bulk/{action}", api_models.BulkOutcome, body, again=dry_run)
+
     async def signal(self, id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
         """Send an execution a signal; False where it was sent under its key before. NotFound, InvalidAnswer."""
         path, body = f"/executions/{_part(id)}/signals/{_part(name)}", {"value": value, "key": key or uuid.uuid4().hex}
@@ -250,6 +271,19 @@ class Client:
             if kind == "end":
                 return
             yield found
+
+    async def stream(self, id: str, name: str, offset: int = 0) -> AsyncIterator[api_models.StreamItemEvent]:
+        """The items of a stream from an offset on, until the execution has ended, across cut connections. NotFound."""
+        path = f"/executions/{_part(id)}/streams/{_part(name)}/events?offset={offset}"
+        async for kind, data in self._events(path):
+            if kind == "end":
+                return
+            yield msgspec.convert(data, api_models.StreamItemEvent)
+
+    async def published(self, id: str, key: str, *, wait: float | timedelta = 0.0) -> Any:
+        """The newest value of a key that an execution publishes, after at most `wait` (50) seconds. NotFound."""
+        path = f"/executions/{_part(id)}/published/{_part(key)}?wait={_seconds(wait) or 0.0:.3f}"
+        return (await self._ask("GET", path, api_models.PublishedValue)).value
 
     async def events(self) -> AsyncIterator[api_models.StoreEvent]:
         """Changes of executions and questions, from now on, for ever. `kind` is `reset` where some were missed: the

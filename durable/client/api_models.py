@@ -7,6 +7,7 @@ Times are ISO 8601 in UTC unless a name ends with `_ms`; durations are in second
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,6 +23,10 @@ type Seconds = Annotated[float, msgspec.Meta(gt=0, le=3_155_760_000)]
 type Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 type QueueName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_.-]{1,100}$")]
 type Level = Literal["secure", "restricted", "trusted", "dev"]
+type StateWord = Literal[
+    "pending", "running", "waiting", "interrupted", "completed", "failed", "lost", "cancelled", "timed_out"
+]
+type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 type Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
@@ -133,10 +138,14 @@ class RetryExecution(Body, frozen=True, kw_only=True):
 
 
 class ForkExecution(Body, frozen=True, kw_only=True):
-    """`step`: the number of the first operation that is not kept. `id`: of the new execution."""
+    """`step`: the number of the first operation that is not kept; 1 begins from the start. `id`: of the new execution.
+
+    `changed`: arguments by name in place of the recorded ones, where the server knows the function.
+    """
 
     step: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
     id: GivenId | None = None
+    changed: dict[str, Any] = {}
     dry_run: bool = False
 
 
@@ -147,6 +156,108 @@ class ForkedExecution(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     kept: int
     begun_again: list[str]
+
+
+class ChooseExecutions(Body, frozen=True, kw_only=True):
+    """Which executions are meant: those with these `ids`, or those that fit all the filters, the newest first.
+
+    `function`: its name, or all of `where::name@version`. `tags`: all of these. `text`: words that stand somewhere in
+    it. `since`, `until`: when they were made. At most `limit` of one request; `cursor` is `next` of the answer before.
+    `dry_run`: only say what would become of each.
+    """
+
+    ids: Annotated[list[Annotated[str, msgspec.Meta(max_length=400)]], msgspec.Meta(max_length=1_000)] = []
+    state: StateWord | None = None
+    session: str | None = None
+    function: str | None = None
+    tags: dict[str, str] = {}
+    text: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    cursor: Annotated[str, msgspec.Meta(max_length=4_096)] | None = None
+    dry_run: bool = False
+
+
+class CancelExecutions(ChooseExecutions, frozen=True, kw_only=True):
+    """Executions to end for good. `reason` is kept with each."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
+class TagExecutions(ChooseExecutions, frozen=True, kw_only=True):
+    """Executions that get tags. `set`: by name; null takes one off."""
+
+    set: dict[str, str | None]
+
+
+class ExecutionChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The change of one execution, made or to be made. `able`: it is or would be changed; `note` says how, or why not.
+
+    `state` is null where there is no such execution. `made`: the execution that a retry begins.
+    """
+
+    id: str
+    state: str | None
+    able: bool
+    note: str
+    made: str | None = None
+
+
+class BulkOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The changes of the executions that were meant. `next`: the cursor with which the same request goes on, where
+    there may be more; null where there are none. `dry_run`: nothing was changed."""
+
+    items: list[ExecutionChange]
+    dry_run: bool
+    next: str | None = None
+
+
+class StreamView(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream of an execution. `next_offset`: that of the item that comes next."""
+
+    name: str
+    next_offset: int
+
+
+class StreamItemView(msgspec.Struct, frozen=True, kw_only=True):
+    """An item of a stream. `step`, `position`: of one that a step wrote, which step, and its number there: a step that
+    runs again may write at a position anew, and what it wrote from there on before is void."""
+
+    offset: int
+    value: Any
+    written_at: str
+    step: str | None = None
+    position: int | None = None
+
+
+class StreamItems(msgspec.Struct, frozen=True, kw_only=True):
+    """Items of a stream in order. `next_offset`: where the next page begins. `ended`: the execution writes no more."""
+
+    items: list[StreamItemView]
+    next_offset: int
+    ended: bool
+
+
+class StreamItemEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An item of a stream as its events tell it (`item`). `end`, the last one, has the state of the execution."""
+
+    offset: int = 0
+    value: Any = None
+    written_at: str = ""
+    step: str | None = None
+    position: int | None = None
+    execution: str = ""
+    state: str = ""
+
+
+class PublishedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest value of a key; `n` counts the values that it had."""
+
+    key: str
+    value: Any
+    n: int
+    published_at: str
 
 
 class TagChanges(Body, frozen=True, kw_only=True):

@@ -144,6 +144,60 @@ class StepRetried(Life, frozen=True):
     delay_ms: int
 
 
+# -- queues and schedules ---------------------------------------------------------------------------------------------
+
+
+class ExecutionEnqueued(Life, frozen=True):
+    """An execution was put into a queue. `state`: delayed, waiting, or admitted, where it begins at once. Told by the
+    process that recorded it, as the others of queues and schedules are."""
+
+    execution: str
+    queue: str
+    state: str
+
+
+class ExecutionAdmitted(Life, frozen=True):
+    """A queue let an execution begin, which had stood in its line for `waited_ms`."""
+
+    execution: str
+    queue: str
+    waited_ms: int
+
+
+class QueueChanged(Life, frozen=True):
+    """A queue was made, or has other limits, or was paused, resumed or drained. `state`: open, paused, draining."""
+
+    queue: str
+    state: str
+
+
+class QueueMeasured(Life, frozen=True):
+    """A look of an engine at a queue, every 15 s: how many of its executions are in which state, and for how long the
+    first in its lines has waited (0 where none does)."""
+
+    queue: str
+    state: str
+    delayed: int
+    waiting: int
+    running: int
+    oldest_ms: int
+
+
+class ScheduleFired(Life, frozen=True):
+    """A tick of a schedule recorded an execution. `tick`: the time that it is for, in ms since the Unix epoch."""
+
+    schedule: str
+    execution: str
+    tick: int
+
+
+class ScheduleSkipped(Life, frozen=True):
+    """A tick of a schedule recorded nothing, since an execution of the schedule went on (overlap="skip")."""
+
+    schedule: str
+    tick: int
+
+
 # -- code in sessions -------------------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,9 @@ from durable.engine.deployment_operations import Deployments, deployment_name
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
 from durable.engine.queue_operations import Debounce, Place, Queues, name_of
+from durable.engine.queue_watch import keep_measured
 from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
+from durable.executions.bulk_work import tag_execution
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
 from durable.executions.exported_record import import_
 from durable.executions.forking import fork
@@ -150,6 +152,7 @@ class Engine:
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
         self._posting: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
         self._guard: asyncio.Task[None] | None = None
@@ -266,6 +269,7 @@ class Engine:
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
+            self._measuring = asyncio.create_task(keep_measured(store.local.reads, self._observer))
             store.local.tell_renewals(self._pool.alive_until)
         await store.request(
             "engine.join",
@@ -327,7 +331,7 @@ class Engine:
     async def _leave(self, store: StoreFace) -> None:
         """Give back what it runs, and end its processes."""
         await self._hooks.close()
-        for task in (self._sweeping, self._posting, self._guard):
+        for task in (self._sweeping, self._posting, self._measuring, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
@@ -666,14 +670,7 @@ class Engine:
 
         Returns all that it has then. NotFound; BadArguments for what is too long or too many.
         """
-        try:
-            answer = await self.store.request("execution.tag", {"id": ids.execution_promise(id), "tags": tags})
-        except StoreRefused as refused:
-            if refused.status == 404:
-                raise NotFound("execution", id) from None
-            raise BadArguments(refused.message) from None
-        found: dict[str, str] = answer.data["tags"]
-        return found
+        return await tag_execution(self.store, id, tags)
 
     async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
         """Cancel an execution; returns when it has ended. False when it was settled before. NotFound.

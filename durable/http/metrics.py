@@ -1,4 +1,4 @@
-"""`/metrics`: what an operator watches of a served store, read from it at each scrape (specs/telemetry.md, M1-M6)."""
+"""`/metrics`: what an operator watches of a served store, read from it at each scrape (specs/telemetry.md, M1-M7)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib.metadata import version
 from durable.core.clock import Clock, now_ms
 from durable.core.events import Event, Life, Observer
 from durable.store.direct_store import DirectStore
-from durable.store.rows import StoreFigures
+from durable.store.rows import QueueRow, StoreFigures
 from durable.telemetry.prometheus_text import Metric, text_of
 
 FIGURES_AGAIN_S = 5.0
@@ -22,6 +22,10 @@ FIGURES_COST_FACTOR = 20
 
 FUNCTIONS_MAX = 1_000
 """Functions that have samples of their own, those with most executions; the others are counted as `other`."""
+
+
+QUEUES_MAX = 500
+"""Queues that have samples of their own."""
 
 
 class ServerMetrics:
@@ -36,6 +40,7 @@ class ServerMetrics:
         self._answered: Counter[int] = Counter()
         self._order = asyncio.Lock()
         self._figures: StoreFigures | None = None
+        self._queues: list[QueueRow] = []
         self._again_at = self._latency = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -55,6 +60,7 @@ class ServerMetrics:
                 await self._store.request("engine.list", {})
                 self._latency = time.monotonic() - began
                 self._figures = await self._store.reads.figures(now=self._clock())
+                self._queues = await self._store.reads.queues()
                 now = time.monotonic()
                 self._again_at = now + max(FIGURES_AGAIN_S, FIGURES_COST_FACTOR * (now - began))
             return self._figures, self._clock()
@@ -62,7 +68,7 @@ class ServerMetrics:
     async def page(self) -> str:
         """The text that is scraped. Raises StoreError."""
         figures, _ = await self.figures()
-        return text_of([*self._of_store(figures), *self._of_server()])
+        return text_of([*self._of_store(figures), *self._of_queues(), *self._of_server()])
 
     def _of_store(self, figures: StoreFigures) -> list[Metric]:
         executions = Metric("durable_executions", "gauge", "Executions in the store, by function and state.")
@@ -86,6 +92,20 @@ class ServerMetrics:
         living = sum(self._store.engine_alive(each) for each in figures.engines)
         engines.add(living, alive="true").add(len(figures.engines) - living, alive="false")
         return [executions, engines, *(Metric(name, "gauge", told).add(value) for name, told, value in named)]
+
+    def _of_queues(self) -> list[Metric]:
+        """Each queue as the last look found it; of those beyond QUEUES_MAX, by name, the sum as `other`."""
+        executions = Metric("durable_queue_executions", "gauge", "Executions of a queue, by state.")
+        oldest = Metric("durable_queue_oldest_seconds", "gauge", "How long the first in a queue's lines has waited.")
+        started = Metric("durable_queue_started_total", "counter", "Executions that a queue has let begin.")
+        shown, rest = self._queues[:QUEUES_MAX], self._queues[QUEUES_MAX:]
+        for name, rows in (*((row.name, [row]) for row in shown), *((("other", rest),) if rest else ())):
+            for state in ("delayed", "waiting", "running"):
+                executions.add(sum(getattr(row, state) for row in rows), queue=name, state=state)
+            since = min((row.oldest_at for row in rows if row.oldest_at is not None), default=None)
+            oldest.add(0 if since is None else max(0, self._clock() - since) / 1000, queue=name)
+            started.add(sum(row.started for row in rows), queue=name)
+        return [executions, oldest, started]
 
     def _of_server(self) -> list[Metric]:
         events = Metric("durable_events_total", "counter", "Events of what went wrong in this server, by name.")

@@ -15,10 +15,12 @@ import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreFull, StoreRefused
 from durable.core.ids import PREFIX
+from durable.core.observers import watching
 from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations import discarded_results
 from durable.store.operations.dispatch import collect_mail
+from durable.store.operations.event_notes import event_of
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases, Held
 from durable.store.operations.liveness import EngineLiveness
@@ -307,6 +309,9 @@ class DirectStore:
             self._contained("push", end.push, message)
         if effects.dead:
             self._tell_deaths(effects)
+        if effects.notes and watching(self._observe):
+            for note in effects.notes:
+                self._observe(event_of(note))
         if self._watchers and (foreign or effects.changed()):
             change = StoreChange(
                 foreign,

@@ -34,6 +34,12 @@ class Instruments:
         self._calls = meter.create_counter("durable.calls", "{call}", "Calls of user code, by their decision")
         self._prompts = meter.create_counter("durable.prompts", "{prompt}", "Questions asked, answered, expired")
         self._prompt_wait = meter.create_histogram("durable.prompt.wait", "s", "From a question to its answer")
+        self._enqueued = meter.create_counter("durable.queue.enqueued", "{execution}", "Executions put into a queue")
+        self._admitted = meter.create_counter("durable.queue.admitted", "{execution}", "Executions that a queue began")
+        self._queue_wait = meter.create_histogram("durable.queue.wait", "s", "From an execution's line to its place")
+        self._queue_depth = meter.create_gauge("durable.queue.executions", "{execution}", "Executions of a queue")
+        self._queue_age = meter.create_gauge("durable.queue.age", "s", "How long the first in line has waited")
+        self._fired = meter.create_counter("durable.schedule.ticks", "{tick}", "Ticks of schedules, by what they did")
         self._workers = meter.create_up_down_counter("durable.workers", "{process}", "Workers that live")
         self._worker_start = meter.create_histogram("durable.worker.start.duration", "s", "A worker's start")
         meter.create_observable_gauge("durable.worker.memory", [self._memory], "By", "Resident bytes of all workers")
@@ -152,6 +158,33 @@ class Instruments:
 
     def _memory(self, _options: CallbackOptions) -> Iterable[Observation]:
         return [Observation(sum([*self._resident.values()]))]
+
+    # -- queues and schedules -------------------------------------------------------------------------------------
+
+    @_count.register
+    def _(self, event: events.ExecutionEnqueued) -> None:
+        self._enqueued.add(1, {"queue": self._name("queue", event.queue)})
+
+    @_count.register
+    def _(self, event: events.ExecutionAdmitted) -> None:
+        labels = {"queue": self._name("queue", event.queue)}
+        self._admitted.add(1, labels)
+        self._queue_wait.record(event.waited_ms / 1000, labels)
+
+    @_count.register
+    def _(self, event: events.QueueMeasured) -> None:
+        queue = self._name("queue", event.queue)
+        for state in ("delayed", "waiting", "running"):
+            self._queue_depth.set(getattr(event, state), {"queue": queue, "state": state})
+        self._queue_age.set(event.oldest_ms / 1000, {"queue": queue})
+
+    @_count.register
+    def _(self, event: events.ScheduleFired) -> None:
+        self._fired.add(1, {"schedule": self._name("schedule", event.schedule), "did": "fired"})
+
+    @_count.register
+    def _(self, event: events.ScheduleSkipped) -> None:
+        self._fired.add(1, {"schedule": self._name("schedule", event.schedule), "did": "skipped"})
 
     # -- people -------------------------------------------------------------------------------------------------
 

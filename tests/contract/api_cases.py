@@ -47,11 +47,11 @@ CHECKS = [
 ]
 
 KNOWN: dict[str, list[str]] = {
-    "id": ["sum", "asks", "desk@first", "exec:asks.1:input:1", "nightly", "exec:sum"],
-    "name": ["desk", "mail"],
+    "id": ["sum", "asks", "writes", "desk@first", "exec:asks.1:input:1", "nightly", "exec:sum"],
+    "name": ["desk", "mail", "words"],
     "which": ["1", "kept"],
     "kind": ["Cart"],
-    "key": ["ana"],
+    "key": ["ana", "progress"],
     "signal": ["go"],
 }
 """Names of what the store has, in place of some of those that are made up."""
@@ -63,6 +63,12 @@ import durable
 @durable.function(name="adds")
 async def adds(ctx: durable.Context, first: int = 1, second: int = 1) -> int:
     return await ctx.run(sum, [first, second])
+
+
+@durable.function(name="writes")
+async def writes(ctx: durable.Context) -> None:
+    await ctx.stream("words").write("one", "two")
+    await ctx.publish(progress=1)
 
 
 @durable.function(name="asks")
@@ -98,6 +104,8 @@ async def fill(url: str) -> None:
     async with durable.Client(url, TOKEN) as client:
         await client.start("adds", 1, id="sum")
         await client.result("sum")
+        await client.start("writes", id="writes")
+        await client.result("writes")
         await client.start("asks", id="asks")
         await client.session("desk")
         cell = await client.run("desk", "print('hello'); x = 1", id="first")

@@ -44,6 +44,15 @@ async def asks_many(ctx: durable.Context) -> None:
     await ctx.ask("Still there?")
 
 
+@durable.function(name="api-writes")
+async def writes(ctx: durable.Context) -> None:
+    await ctx.stream("words").write("one", {"two": 2})
+    await ctx.publish(progress=1, other=["x"])
+    await ctx.signal("go")
+    await ctx.stream("words").write("three")
+    await ctx.publish(progress=2)
+
+
 @durable.function(name="api-signalled")
 async def signalled(ctx: durable.Context) -> Any:
     return await ctx.signal("go", schema=int)
@@ -205,6 +214,115 @@ async def test_questions_that_are_settled_are_listed_by_how(tmp_path: Path) -> N
         assert (await server.call("GET", "/prompts?state=asked"))[0] == 400
         async with durable.Client(server.url, server.tokens["read"]) as client:
             assert [each.state async for each in client.prompts(state="settled")] == [each["state"] for each in found]
+
+
+async def test_streams_and_published_values(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server, durable.Client(server.url, server.tokens["read"]) as client:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-writes", "id": "w"})
+        place = "/executions/w/streams/words"
+        first = await server.get(f"{place}?wait=30&limit=1")
+        assert ([each["value"] for each in first["items"]], first["next_offset"], first["ended"]) == (["one"], 1, False)
+        reading = asyncio.ensure_future(anext(aiter(client.stream("w", "words", 2))))
+        waiting = asyncio.ensure_future(server.get(f"{place}?offset=2&wait=30"))
+        value = await server.get("/executions/w/published/progress?wait=30")
+        assert (value["key"], value["value"]) == ("progress", 1)
+        assert await client.published("w", "progress") == 1
+        assert (await server.call("GET", "/executions/w/published/none?wait=0.05"))[0] == 404
+        assert (await server.call("GET", "/executions/w/published/none"))[0] == 404
+        await server.post("/executions/w/signals/go", {})
+        assert [each["value"] for each in (await waiting)["items"]] == ["three"]
+        assert (await reading).value == "three"
+        await ended(server, "w")
+        assert (await server.get("/executions/w/streams"))["items"] == [{"name": "words", "next_offset": 3}]
+        every = await server.get(place)
+        assert [(each["offset"], each["value"]) for each in every["items"]] == [
+            (0, "one"),
+            (1, {"two": 2}),
+            (2, "three"),
+        ]
+        assert (every["next_offset"], every["ended"]) == (3, True)
+        assert not (await server.get(f"{place}?limit=2"))["ended"], "one item is left"
+        assert await server.get(f"{place}?offset=3&wait=30") == {"items": [], "next_offset": 3, "ended": True}
+        found = [event async for event in server.events(f"{place}/events", last="0")]
+        assert [(each["event"], each["id"]) for each in found] == [("item", "1"), ("item", "2"), ("end", "2")]
+        assert found[2]["data"]["state"] == "completed"
+        assert [each.value async for each in client.stream("w", "words")] == ["one", {"two": 2}, "three"]
+        assert (await server.call("GET", f"{place}/events", last_event_id="x"))[0] == 400
+        published = (await server.get("/executions/w/published"))["items"]
+        assert [(each["key"], each["value"]) for each in published] == [("other", ["x"]), ("progress", 2)]
+        assert (await server.get("/executions/w/streams/none"))["items"] == []
+        for path in ("streams", "streams/words", "streams/words/events", "published", "published/progress"):
+            assert (await server.call("GET", f"/executions/gone/{path}"))[0] == 404, path
+
+
+async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_them(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        tags = {"batch": "7"}
+        for n in range(5):
+            await server.post("/executions", {"function": "api-asks", "id": f"q{n}", "tags": tags})
+            await asked(server, f"q{n}")
+        await server.post("/executions", {"function": "api-fails", "id": "f", "tags": tags})
+        await ended(server, "f")
+        choice = {"tags": tags, "function": "api-asks", "dry_run": True}
+        would = await server.post("/bulk/cancel", choice)
+        assert [(each["id"], each["able"]) for each in would["items"]] == [(f"q{n}", True) for n in (4, 3, 2, 1, 0)]
+        assert (would["dry_run"], would["next"]) == (True, None)
+        assert len((await server.get("/executions?state=waiting"))["items"]) == 5, "nothing is done yet"
+        first = await server.post("/bulk/cancel", {**choice, "dry_run": False, "limit": 2, "reason": "enough"})
+        assert [each["id"] for each in first["items"]] == ["q4", "q3"]
+        following = {**choice, "limit": 2, "cursor": first["next"]}
+        assert [each["id"] for each in (await server.post("/bulk/cancel", following))["items"]] == ["q2", "q1"]
+        assert (await server.call("POST", "/bulk/resume", following))[0] == 400, "the cursor is of another list"
+        assert "enough" in (await ended(server, "q4"))["error"]["message"]
+        assert (await ended(server, "q3"))["state"] == "cancelled"
+        named = await server.post("/bulk/cancel", {"ids": ["q0", "exec:q4", "gone", "q0"]})
+        assert [(each["id"], each["able"]) for each in named["items"]] == [("q0", True), ("q4", False), ("gone", False)]
+        assert [each["state"] for each in named["items"]][2] is None
+        [retried] = (await server.post("/bulk/retry", {"state": "failed", "tags": tags}))["items"]
+        assert (retried["id"], retried["made"]) == ("f", "f-retry-1")
+        assert (await ended(server, "f-retry-1"))["state"] == "failed"
+        [not_able] = (await server.post("/bulk/retry", {"ids": ["q1"]}))["items"]
+        assert not not_able["able"]
+        assert "waiting" in not_able["note"]
+        await server.post("/executions/q1/interrupt")
+        assert [each["id"] for each in (await server.post("/bulk/resume", {"state": "interrupted"}))["items"]] == ["q1"]
+        tagged = await server.post(
+            "/bulk/tag", {"text": "API-ASKS", "tags": tags, "set": {"batch": None, "seen": "yes"}}
+        )
+        assert sorted(each["id"] for each in tagged["items"]) == [f"q{n}" for n in range(5)]
+        assert len((await server.get("/executions?tag=seen%3Dyes"))["items"]) == 5
+        assert [each["id"] for each in (await server.get("/executions?tag=batch%3D7"))["items"]] == ["f-retry-1", "f"]
+        wrong: list[Any] = [
+            {}, {"limit": 3}, {"ids": ["a"], "state": "failed"}, {"state": "dead"}, {"ids": ["a"], "cursor": "x"},
+            {"session": "actor~A~b"}, {"state": "failed", "since": "yesterday"}, {"ids": ["x"] * 1_001},
+        ]  # fmt: skip
+        for body in wrong:
+            assert (await server.call("POST", "/bulk/cancel", body))[0] == 400, body
+        assert (await server.call("POST", "/bulk/tag", {"ids": ["q0"], "set": {}}))[0] == 400
+        [refused] = (await server.post("/bulk/tag", {"ids": ["q0"], "set": {"x" * 999: "y"}}))["items"]
+        assert not refused["able"]
+        audit = (await server.get("/audit?who=token:owner&limit=100"))["items"]
+        assert {"q4", "q3", "q0"} <= {each["resource"] for each in audit if each["what"] == "cancel_execution"}
+        async with durable.Client(server.url, server.tokens["operate"]) as client:
+            outcome = await client.bulk("cancel", state="waiting", dry_run=True)
+            assert [each.id for each in outcome.items] == ["q2", "q1"] or [each.id for each in outcome.items] == ["q2"]
+            made = await client.fork("f", 1, new_id="f-again")
+            assert (made.id, made.kept) == ("f-again", 0)
+
+
+async def test_a_fork_with_other_arguments(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-adds", "args": [1], "id": "sum"})
+        await ended(server, "sum")
+        body = {"step": 1, "id": "sum-2", "changed": {"second": 5}}
+        assert (await server.post("/executions/sum/fork", body))["kept"] == 0
+        assert (await ended(server, "sum-2"))["value"] == 6
+        status, problem = await server.call("POST", "/executions/sum/fork", {"step": 1, "changed": {"third": 5}})
+        assert (status, problem["code"]) == (400, "BAD_ARGUMENTS")
+        assert "first, second" in problem["detail"]
 
 
 async def test_the_answer_to_a_secret_is_shown_to_nobody(tmp_path: Path) -> None:

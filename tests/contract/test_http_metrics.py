@@ -1,4 +1,4 @@
-"""`/metrics` of a served store, read by a parser of Prometheus' own library (specs/telemetry.md, M1-M6)."""
+"""`/metrics` of a served store, read by a parser of Prometheus' own library (specs/telemetry.md, M1-M7)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from durable.core.clock import now_ms
 from durable.core.events import BackgroundFailed
+from durable.http import metrics
 from durable.http.metrics import FUNCTIONS_MAX, by_function
 from durable.telemetry.prometheus_text import CONTENT_TYPE, Metric, text_of
 
+from .opened import Clock, root
 from .opened import engine as joined
-from .opened import root
 from .served import TOKEN, Served, client, served
 
 
@@ -52,6 +54,35 @@ async def test_a_scrape_has_the_figures_of_the_store(tmp_path: Path) -> None:
     assert found["durable_events_total"] == {(("event", "BackgroundFailed"),): 1}
     assert found["durable_store_bytes"][()] > 0
     assert 0 < found["durable_store_latency_seconds"][()] < 5
+
+
+async def queued(server: Served, name: str) -> None:
+    """Put an execution into a queue that lets none begin."""
+    await server.store.request("queue.declare", {"queue": name, "limits": {"concurrency": 1}})
+    await server.store.request("queue.turn", {"queue": name, "event": "pause"})
+    made = root(f"exec:{name}", function="app.py::job@1", durable_queue=name)
+    await server.store.request("queue.enqueue", {"queue": name, "promise": made})
+
+
+async def test_each_queue_has_its_depth_and_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "QUEUES_MAX", 1)
+    async with served(tmp_path / "s.db", clock=Clock(now_ms() - 5_000)) as server:
+        for name in ("a", "b", "c"):
+            await queued(server, name)
+        found = await scraped(server)
+    counts = {(of["queue"], of["state"]): count for of, count in queue_samples(found, "executions")}
+    assert counts["a", "waiting"] == 1
+    assert counts["other", "waiting"] == 2
+    assert (counts["a", "running"], counts["other", "delayed"]) == (0, 0)
+    assert [of["queue"] for of, age in queue_samples(found, "oldest_seconds") if age >= 5] == ["a", "other"]
+    assert [count for _, count in queue_samples(found, "started_total")] == [0, 0]
+
+
+def queue_samples(
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str
+) -> list[tuple[dict[str, str], float]]:
+    """The samples of a metric of queues, by their labels."""
+    return [(dict(labels), value) for labels, value in found[f"durable_queue_{name}"].items()]
 
 
 async def test_an_engine_counts_by_whether_it_lives(tmp_path: Path) -> None:
@@ -112,7 +143,7 @@ async def test_alerts_and_panels_are_about_metrics_that_are_there(tmp_path: Path
         assert all(target["expr"] for panel in panels for target in panel["targets"])
         assert len({panel["title"] for panel in panels}) == len(panels) == len({panel["id"] for panel in panels})
     async with served(tmp_path / "s.db") as server:
-        await server.store.request("promise.create", root("exec:a"))
+        await queued(server, "a")
         server.site.observe(BackgroundFailed("sweeping", "no space"))
         await scraped(server)
         found = await scraped(server)

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import durable
+from durable.core import events
+from durable.core.observers import Observers
+from durable.engine.queue_watch import measure
 
 from .cli_process import Terminal
 
@@ -61,6 +64,34 @@ async def test_limits_and_turns_hold_in_a_real_engine(place: str) -> None:
         with pytest.raises(durable.Conflict, match="drained"):
             await engine.enqueue("mail", job, "mail", "late")
         assert await engine.queues.keys("mail") == []
+
+
+async def test_observers_are_told_of_queues(place: str) -> None:
+    told: list[durable.Event] = []
+    async with durable.open(place, observer=[told.append]) as engine:
+        queue = durable.Queue("told", concurrency=1)
+        first = await engine.enqueue(queue, waits, id="first", key="secret-key")
+        second = await engine.enqueue(queue, says, "x", id="second", key="secret-key")
+        await engine.enqueue(queue, says, "x", id="later", delay=3_600)
+        await measure(engine.store.reads, Observers([told.append]))
+        await engine.queues.pause("told")
+        await engine.queues.resume("told")
+        await first.signal("go")
+        assert await second.result(30) == "x"
+        await (await engine.get("later")).cancel()
+    about = [each for each in told if getattr(each, "queue", "") == "told"]
+    if place.startswith("http"):
+        assert {type(each) for each in about} == {events.QueueMeasured}, "who commits tells: here it is the server"
+        return
+    put_in = {each.execution: each.state for each in about if isinstance(each, events.ExecutionEnqueued)}
+    assert put_in == {"first": "admitted", "second": "waiting", "later": "delayed"}
+    begun = [(each.execution, each.waited_ms > 0) for each in about if isinstance(each, events.ExecutionAdmitted)]
+    assert begun == [("first", False), ("second", True)]
+    [measured] = [each for each in about if isinstance(each, events.QueueMeasured)]
+    assert (measured.delayed, measured.waiting, measured.running) == (1, 1, 1)
+    states = [each.state for each in about if isinstance(each, events.QueueChanged)]
+    assert states == ["open", "paused", "open"], "and that code declares the same again is no change"
+    assert "secret" not in str(told)
 
 
 async def test_what_is_put_off_and_what_is_one_call(place: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import durable
+from durable.core import events
 from tests.waiting import until
 
 from .cli_process import Terminal
@@ -48,7 +49,8 @@ async def said(ctx: durable.Context, text: str) -> str:
 
 
 async def test_a_schedule_from_python(place: str) -> None:
-    async with durable.open(place) as engine:
+    told: list[durable.Event] = []
+    async with durable.open(place, observer=told.append) as engine:
         made = await engine.schedule("often", timedelta(milliseconds=200), said, "tick", overlap="skip")
         assert (made.line, made.overlap, made.paused) == ("@every 200ms", "skip", False)
 
@@ -69,6 +71,13 @@ async def test_a_schedule_from_python(place: str) -> None:
         assert [await (await engine.get(name)).result() for name in past] == ["other"] * 5
         assert (await engine.schedules.resume("often")).next_at is not None
         await engine.schedules.delete("often")
+        fired = [each for each in told if isinstance(each, events.ScheduleFired)]
+        if place.startswith("http"):
+            assert fired == [], "who commits tells: here it is the server"
+        else:
+            assert {each.schedule for each in fired} == {"often"}
+            assert {*first, *past, by_hand} <= {each.execution for each in fired}
+        assert len({each.execution for each in fired}) == len(fired)
         with pytest.raises(durable.NotFound):
             await engine.schedules.get("often")
         for wrong in ({"overlap": "no"}, {"missed": "no"}, {"timezone": "Mars/Base"}, {"jitter": -1}):

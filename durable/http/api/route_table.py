@@ -8,6 +8,7 @@ from durable.http.api.api_route import ApiCall, ApiRoute
 from durable.http.api.openapi import openapi_document
 from durable.http.api.routes import (
     actor_routes,
+    bulk_routes,
     checkpoint_routes,
     execution_routes,
     prompt_routes,
@@ -15,6 +16,7 @@ from durable.http.api.routes import (
     schedule_routes,
     session_routes,
     store_routes,
+    stream_routes,
 )
 
 
@@ -25,6 +27,8 @@ async def get_openapi(_call: ApiCall) -> object:
 
 ROUTES: tuple[ApiRoute, ...] = (
     *execution_routes.ROUTES,
+    *bulk_routes.ROUTES,
+    *stream_routes.ROUTES,
     *prompt_routes.ROUTES,
     *session_routes.ROUTES,
     *checkpoint_routes.ROUTES,

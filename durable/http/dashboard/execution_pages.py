@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -11,12 +10,12 @@ from starlette.responses import Response
 
 from durable.core import ids
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, DurableError, NotFound, StoreRefused
-from durable.core.limits import CANCEL_GRACE_S
+from durable.core.errors import BadArguments, NotFound
 from durable.engine.execution_overview import overview
 from durable.engine.step_tree import drawn_with_depth, tree
 from durable.engine.views import ServedFunctions, detail_view
 from durable.executions import exported_record
+from durable.executions.bulk_work import BulkAction, BulkWork, make_change, preview_change
 from durable.executions.forking import fork
 from durable.executions.signal_sender import send_signal
 from durable.http.dashboard import output_pieces
@@ -42,7 +41,7 @@ from durable.store.rows import WORDS, ExecutionRow
 EVENTS_MAX = 500
 """Events of one page, the newest of those that the filter leaves."""
 
-BULK_ACTIONS = {"cancel": "Cancel", "resume": "Resume", "retry": "Retry"}
+BULK_ACTIONS: dict[BulkAction, str] = {"cancel": "Cancel", "resume": "Resume", "retry": "Retry"}
 
 
 async def executions(visit: Visit) -> Response:
@@ -292,32 +291,15 @@ async def _signal(visit: Visit, execution_id: str) -> str:
 
 async def _do(visit: Visit, action: str, execution_id: str, reason: str = "") -> str:
     """Do one of the actions that any number of executions can have; says what it did."""
-    if action == "retry":
-        made = await fork(visit.store, execution_id, None)
-        return f"{made.id} begins with {made.kept} recorded operations."
     if action == "interrupt":
         done = await (await visit.engine.client()).interrupt(execution_id)
         return f"{execution_id} is interrupted." if done else f"{execution_id} had stopped before."
-    if action == "cancel":
-        return await _cancel(visit, execution_id, reason or f"by {visit.viewer.name}")
-    try:
-        await visit.store.request("task.continue", {"id": ids.execution_promise(execution_id)})
-    except StoreRefused as refused:
-        if refused.status != 409:
-            raise
-        return f"{execution_id} was not interrupted."
-    return f"{execution_id} goes on."
+    return f"{(await make_change(visit.store, _work(visit, action, reason), execution_id)).note}."
 
 
-async def _cancel(visit: Visit, execution_id: str, reason: str) -> str:
-    """Wish for its end; what cleans up has its usual grace, and nobody waits for it here."""
-    wish = {"id": ids.execution_promise(execution_id), "reason": reason, "grace_ms": int(CANCEL_GRACE_S * 1000)}
-    found = (await visit.store.request("execution.cancel", wish)).data
-    if not found["cancelled"]:
-        return f"{execution_id} had ended before."
-    if found["promise"]["state"] == "pending":
-        return f"{execution_id} ends; it may clean up for {CANCEL_GRACE_S:g} s first."
-    return f"{execution_id} is cancelled."
+def _work(visit: Visit, action: str, reason: str = "") -> BulkWork:
+    known = next(each for each in BULK_ACTIONS if each == action)
+    return BulkWork(known, reason or f"by {visit.viewer.name}")
 
 
 async def bulk(visit: Visit) -> Response:
@@ -329,46 +311,18 @@ async def bulk(visit: Visit) -> Response:
         raise BadArguments("choose some executions first")
     if len(chosen) > PAGE_ROWS:
         raise BadArguments(f"at most {PAGE_ROWS} at a time")
-    preview: Callable[[Visit, str, str], Awaitable[tuple[bool, str]]] = _would
-    if visit.field("sure"):
-        preview = _did
-    found = [(each, *(await preview(visit, action, each))) for each in dict.fromkeys(chosen)]
+    change = make_change if visit.field("sure") else preview_change
+    found = [await change(visit.store, _work(visit, action), each) for each in dict.fromkeys(chosen)]
     return visit.page(
         "executions_bulk.html",
         title=f"{BULK_ACTIONS[action]} {len(found)}",
         section="executions",
         action=action,
         verb=BULK_ACTIONS[action],
-        results=found,
-        able=[each for each, able, _ in found if able],
+        results=[(each.id, each.able, each.note) for each in found],
+        able=[each.id for each in found if each.able],
         done=bool(visit.field("sure")),
     )
-
-
-async def _would(visit: Visit, action: str, execution_id: str) -> tuple[bool, str]:
-    """Whether an action can be done, and what it would do."""
-    row = await visit.reads.get_execution(execution_id)
-    if row is None:
-        return False, "there is no such execution"
-    if action == "cancel":
-        able = row.settled_at is None
-        return able, f"is {row.state}; it ends for good" if able else f"has ended: it is {row.state}"
-    if action == "resume":
-        able = row.state == "interrupted"
-        return able, "goes on from where it was" if able else f"is {row.state}, not interrupted"
-    try:
-        made = await fork(visit.store, execution_id, None, dry_run=True)
-    except DurableError as error:
-        return False, str(error)
-    again = f"; begins again: {', '.join(made.begun_again)}" if made.begun_again else ""
-    return True, f"as {made.id}, with {made.kept} recorded operations{again}"
-
-
-async def _did(visit: Visit, action: str, execution_id: str) -> tuple[bool, str]:
-    try:
-        return True, await _do(visit, action, execution_id)
-    except DurableError as error:
-        return False, str(error)
 
 
 ROUTES = (

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from durable.queues.queue_load import QueueLoad, next_start_at
 from durable.queues.states import EntryEvent, EntryState, step_entry
+from durable.store.operations.event_notes import Note
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.row_records import Queries, Row
 from durable.store.operations.transaction import Tx
@@ -124,6 +125,7 @@ def put(
             debounce_until,
         ),
     )
+    tx.effects.notes.append(Note("enqueued", entry.queue, entry.id, entry.state))
     if entry.state is EntryState.ADMITTED:
         _begin(tx, entry, waited=False)
     elif entry.state is EntryState.DELAYED:
@@ -240,6 +242,8 @@ def _begin(tx: Tx, entry: QueueEntry, *, waited: bool) -> None:
         (entry.queue, int(waited)),
     )
     assert row is not None, f"an entry is of a queue: {entry.queue}"
+    waited_ms = max(0, tx.now - entry.ready_at) if waited else 0
+    tx.effects.notes.append(Note("admitted", entry.queue, entry.id, ms=waited_ms))
     turn, per_key, started, rate_count, rate_ms = row
     key = tx.row(
         "INSERT INTO queue_keys (queue, key, running, waiting, turn) VALUES (?1,?2,1,0,?3)"

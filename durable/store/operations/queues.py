@@ -7,6 +7,7 @@ import msgspec
 from durable.core.limits import QUEUE_ENTRIES_MAX
 from durable.queues.states import EntryState, QueueEvent, QueueState, step_queue
 from durable.store.operations import deployments, queue_entries
+from durable.store.operations.event_notes import Note
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.promises import Lease, address_of, check_create, check_value, create_promise
 from durable.store.operations.queue_entries import QueueEntry
@@ -72,8 +73,9 @@ def declare(tx: Tx, request: QueueDeclare) -> Answer:
     row = tx.row("SELECT declared FROM queues WHERE name=?", (request.queue,))
     if row is None:
         make_queue(tx, request.queue, request.limits)
-    if row is None or row[0] != declared:
+    elif row[0] != declared:
         _limit(tx, request.queue, request.limits)
+    if row is None or row[0] != declared:
         tx.execute("UPDATE queues SET declared=? WHERE name=?", (declared, request.queue))
     return Answer(200, {"queue": record_of(tx, request.queue)})
 
@@ -96,6 +98,7 @@ def turn(tx: Tx, request: QueueTurn) -> Answer:
     record = _require(tx, request.queue)
     state = step_queue(QueueState(record["state"]), QueueEvent(request.event))
     tx.execute("UPDATE queues SET state=? WHERE name=?", (state, request.queue))
+    tx.effects.notes.append(Note("queue", request.queue, state=state))
     tx.effects.queue_changed(request.queue)
     return Answer(200, {"queue": record_of(tx, request.queue)})
 
@@ -124,6 +127,7 @@ def _limit(tx: Tx, queue: str, limits: QueueBounds) -> None:
         " AND k.key=queue_lines.key) < ? THEN 1 ELSE 0 END WHERE queue=?",
         (2**62 if limits.per_key is None else limits.per_key, queue),
     )
+    tx.effects.notes.append(Note("queue", queue, state=load.state))
     tx.effects.queue_changed(queue)
     tx.effects.rescan = True
 

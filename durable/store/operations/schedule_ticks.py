@@ -11,6 +11,7 @@ from durable.core.limits import CANCEL_GRACE_S, QUEUE_NAME_CHARS_MAX
 from durable.queues.states import EntryState
 from durable.store.operations import queue_entries
 from durable.store.operations.cancellation import cancel
+from durable.store.operations.event_notes import Note
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.promises import address_of, check_create, create_promise, origin_of
 from durable.store.operations.queue_entries import QueueEntry
@@ -89,11 +90,13 @@ def begin_at(tx: Tx, plan: Plan, tick: int, *, by_hand: bool = False, jitter: bo
     last = Plan.of(tx, plan.id)
     if plan.overlap == "skip" and last is not None and _goes_on(tx, last.last_promise):
         tx.execute("UPDATE schedules SET skipped=skipped+1 WHERE id=?", (plan.id,))
+        tx.effects.notes.append(Note("skipped", plan.id, ms=tick))
         return None
     if plan.overlap in ("queue", "cancel"):
         _stand_in_line(tx, plan, request, begins_at)
     else:
         create_promise(tx, request)
+    tx.effects.notes.append(Note("fired", plan.id, request.id, ms=tick))
     tx.execute("UPDATE schedules SET last_promise=? WHERE id=?", (request.id, plan.id))
     return request.id
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
+from durable.store.operations.event_notes import Note
 from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import EngineLeases
@@ -114,6 +115,8 @@ class Effects:
     """Sessions whose permissions changed, or `*` for everybody's."""
     posts: bool = False
     """Messages for URLs wait to be sent."""
+    notes: list[Note] = field(default_factory=list)
+    """What observers are told of queues and schedules."""
 
     def queue_changed(self, queue: str) -> None:
         """More of a queue may be able to begin."""

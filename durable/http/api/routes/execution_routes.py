@@ -29,8 +29,6 @@ from durable.store.rows import State
 WAIT_S_MAX = 50.0
 """How long a request waits for an execution: clients and proxies give up after 60 s."""
 
-type Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-
 
 class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
     """Which executions. `function`: its name, or all of `where::name@version`. `tag`: NAME=VALUE.
@@ -42,8 +40,8 @@ class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
     session: str | None = None
     function: str | None = None
     tag: Annotated[str, msgspec.Meta(pattern="^[^=]+=")] | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: api_models.Moment | None = None
+    until: api_models.Moment | None = None
 
 
 class OutcomeQuery(RouteQuery, frozen=True, kw_only=True):
@@ -199,7 +197,8 @@ async def retry_execution(call: ApiCall) -> Answer:
 async def fork_execution(call: ApiCall) -> Answer:
     """Begin an execution with what another one recorded before a step. `dry_run`: only say what would be kept."""
     row, body = await call.execution(), call.body
-    made = await fork(call.store, row.id, body.step, call.chosen_id(body.id), dry_run=body.dry_run)
+    new = call.chosen_id(body.id)
+    made = await fork(call.store, row.id, body.step, new, changed=body.changed, dry_run=body.dry_run)
     return Answer(converted(made, api_models.ForkedExecution), 200 if body.dry_run else 201)
 
 

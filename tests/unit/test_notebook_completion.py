@@ -1,4 +1,4 @@
-"""What a notebook's front end is offered while a key or an import is typed, with and without Jedi."""
+"""Completion in a notebook while a key or an import is typed, with and without Jedi."""
 
 from __future__ import annotations
 

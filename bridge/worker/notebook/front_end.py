@@ -84,7 +84,7 @@ def _keys(before: str, cursor: int, namespace: Namespace) -> dict[str, object] |
 
 
 def _names_of_module(before: str, cursor: int) -> dict[str, object] | None:
-    """What may be imported from a module that is imported already; None for another, which is not run for this."""
+    """The names of a module that is imported already; None for another, which is not run for this."""
     found = _FROM.search(before)
     module = None if found is None else sys.modules.get(found[1])
     if found is None or module is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,3 +33,16 @@ NAMES: dict[str, Any] = {"d": {"key": 1, "kind": 2, 3: 4}, "table": Table(), "te
 def test_keys_and_imported_names(code: str, matches: list[str], start: int) -> None:
     found = complete(code, len(code), NAMES)
     assert (found["matches"], found["cursor_start"], found["cursor_end"]) == (matches, start, len(code))
+
+
+def test_a_cache_that_a_killed_kernel_left_broken_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jedi = pytest.importorskip("jedi")
+    monkeypatch.setattr(jedi.settings, "cache_directory", str(tmp_path))
+    complete("'text'.upp", 10, {})
+    parso = pytest.importorskip("parso.cache")
+    written = list(tmp_path.rglob("*.pkl"))
+    assert written
+    for file in written:
+        file.write_bytes(b"")
+    parso.parser_cache.clear()
+    assert complete("'text'.upp", 10, {})["matches"] == ["upper"]

@@ -7,6 +7,8 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from bridge.protocol.messages import Wire
@@ -58,7 +60,11 @@ def complete(code: str, cursor: int, namespace: Namespace) -> dict[str, object]:
             return matched
     if importlib.util.find_spec("jedi") is not None:
         try:
-            return _by_jedi(before, cursor, namespace)
+            try:
+                return _by_jedi(before, cursor, namespace)
+            except EOFError:  # a kernel was killed while its parser wrote to its cache, which stays broken
+                _forget_jedi_cache()
+                return _by_jedi(before, cursor, namespace)
         except Exception:  # noqa: S110  # a library's own trouble with unfinished code; there is another way
             pass
     start = cursor - len(_BEFORE.findall(before)[0])
@@ -93,6 +99,12 @@ def _names_of_module(before: str, cursor: int) -> dict[str, object] | None:
     shown = [name for name in names if found[2].startswith("_") or not name.startswith("_")][:COMPLETIONS_MAX]
     types = [{"text": name, "type": _kind_of(getattr(module, name, None))} for name in shown]
     return _completions(types, cursor - len(found[2]), cursor)
+
+
+def _forget_jedi_cache() -> None:
+    import jedi
+
+    import_module("parso.cache").clear_cache(cache_path=Path(jedi.settings.cache_directory))
 
 
 def _by_jedi(before: str, cursor: int, namespace: Namespace) -> dict[str, object]:

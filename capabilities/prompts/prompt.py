@@ -35,7 +35,7 @@ class Prompt(BaseModel):
     seconds these may answer too, and are told.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     question: str
     json_schema: dict[str, Any] | None = None
@@ -82,7 +82,7 @@ class Settlement(BaseModel):
     `answers` are those of all who were asked, where it were several.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     value: Any = None
     by: str | None = None

@@ -78,7 +78,7 @@ def asked_options(
 
 def defined_by(capabilities: Capabilities, grants: Iterable[str], manifest: Manifest | None = None) -> dict[str, Any]:
     """Where the user's own among what it may call are defined: whoever runs the session can load them from there."""
-    policy = Policy(manifest or Manifest(), grants)
+    policy = Policy(manifest or read_manifest({}), grants)
     found = {name: place for name, place in capabilities.own().items() if policy.may_have(name, now_ms())}
     return {"defined": found} if found else {}
 

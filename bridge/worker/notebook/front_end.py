@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from bridge.protocol.messages import Wire
@@ -19,6 +22,8 @@ from durable.core.limits import COMPLETIONS_MAX
 
 _BEFORE = re.compile(r"[\w.]*\Z")
 _AFTER = re.compile(r"\w*")
+_KEY = re.compile(r"([\w.]+)\[(['\"])([^'\"\]]*)\Z")
+_FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(?:\w+[ \t]*,[ \t]*)*(\w*)\Z", re.MULTILINE)
 _CALLED = re.compile(r"([\w.]+)\([^()]*\Z")
 
 SOURCE_CHARS_MAX = 20_000
@@ -50,9 +55,16 @@ def answer(
 def complete(code: str, cursor: int, namespace: Namespace) -> dict[str, object]:
     """Completions at a cursor, each with its type: from Jedi where that is installed, else from the live namespace."""
     before = code[:cursor]
+    for matched in (_keys(before, cursor, namespace), _names_of_module(before, cursor)):
+        if matched is not None:
+            return matched
     if importlib.util.find_spec("jedi") is not None:
         try:
-            return _by_jedi(before, cursor, namespace)
+            try:
+                return _by_jedi(before, cursor, namespace)
+            except EOFError:  # a kernel was killed while its parser wrote to its cache, which stays broken
+                _forget_jedi_cache()
+                return _by_jedi(before, cursor, namespace)
         except Exception:  # noqa: S110  # a library's own trouble with unfinished code; there is another way
             pass
     start = cursor - len(_BEFORE.findall(before)[0])
@@ -60,6 +72,39 @@ def complete(code: str, cursor: int, namespace: Namespace) -> dict[str, object]:
     dot = before.rfind(".", start) + 1
     found = [{"text": name.rpartition(".")[2], "type": _kind(name, namespace)} for name in names]
     return _completions(found, max(dot, start), cursor)
+
+
+def _keys(before: str, cursor: int, namespace: Namespace) -> dict[str, object] | None:
+    """The keys of a mapping, or what an object says for itself (`_ipython_key_completions_`); None where none is typed.
+
+    A DataFrame's are its columns: pandas says so that way.
+    """
+    found = _KEY.search(before)
+    if found is None:
+        return None
+    value = _looked_up(found[1], namespace)
+    own = getattr(value, "_ipython_key_completions_", None)
+    keys = own() if callable(own) else value if isinstance(value, dict) else ()
+    texts = [key for key in keys if isinstance(key, str) and key.startswith(found[3])][:COMPLETIONS_MAX]
+    return _completions([{"text": text, "type": "instance"} for text in texts], cursor - len(found[3]), cursor)
+
+
+def _names_of_module(before: str, cursor: int) -> dict[str, object] | None:
+    """The names of a module that is imported already; None for another, which is not run for this."""
+    found = _FROM.search(before)
+    module = None if found is None else sys.modules.get(found[1])
+    if found is None or module is None:
+        return None
+    names = sorted(name for name in dir(module) if name.startswith(found[2]))
+    shown = [name for name in names if found[2].startswith("_") or not name.startswith("_")][:COMPLETIONS_MAX]
+    types = [{"text": name, "type": _kind_of(getattr(module, name, None))} for name in shown]
+    return _completions(types, cursor - len(found[2]), cursor)
+
+
+def _forget_jedi_cache() -> None:
+    import jedi
+
+    import_module("parso.cache").clear_cache(cache_path=Path(jedi.settings.cache_directory))
 
 
 def _by_jedi(before: str, cursor: int, namespace: Namespace) -> dict[str, object]:
@@ -84,7 +129,10 @@ def _completions(found: list[dict[str, str]], start: int, end: int) -> dict[str,
 
 
 def _kind(name: str, namespace: Namespace) -> str:
-    value = _looked_up(name, namespace)
+    return _kind_of(_looked_up(name, namespace))
+
+
+def _kind_of(value: object) -> str:
     if inspect.ismodule(value):
         return "module"
     if inspect.isclass(value):

@@ -101,6 +101,18 @@ async def read_stream(
         settled.cancel()
 
 
+async def wait_for_item(store: StoreFace, execution_id: str, name: str, offset: int, wait_s: float) -> None:
+    """Until an item is there at an offset, the execution ends, or the time is over."""
+    reader = read_stream(store, execution_id, name, offset, wait_through_halts=True)
+    try:
+        async with asyncio.timeout(wait_s):
+            await anext(reader, None)
+    except TimeoutError:
+        pass
+    finally:
+        await reader.aclose()
+
+
 async def stored_items(store: StoreFace, execution_id: str, name: str, offset: int = 0) -> AsyncGenerator[StreamItem]:
     """The items of a stream from an offset on that are there now."""
     while True:

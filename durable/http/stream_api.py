@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from durable.core import ids
 from durable.core.errors import BadArguments, DurableError, Halted, NotFound
 from durable.core.limits import HTTP_STREAM_ITEMS_MAX, HTTP_WAIT_S_MAX
-from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
+from durable.executions.stream_reader import StreamItem, list_published, read_published, wait_for_item
 from durable.http.prompt_api import error_answer
 from durable.store.direct_store import DirectStore
 
@@ -38,14 +37,7 @@ class StreamApi:
     async def _items(self, execution: str, name: str, offset: int, wait_s: float) -> list[StreamItem]:
         page = await self._store.reads.stream(execution, name, offset)
         if not page.items and wait_s:
-            reader = read_stream(self._store, execution, name, offset, wait_through_halts=True)
-            try:
-                async with asyncio.timeout(wait_s):
-                    await anext(reader, None)
-            except TimeoutError:
-                pass
-            finally:
-                await reader.aclose()
+            await wait_for_item(self._store, execution, name, offset, wait_s)
             page = await self._store.reads.stream(execution, name, offset)
         return [StreamItem.of(row) for row in page.items[:HTTP_STREAM_ITEMS_MAX]]
 

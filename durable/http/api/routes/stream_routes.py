@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from durable.client.api_models import Page
 from durable.core.errors import BadArguments, Halted, NotFound
 from durable.core.limits import HTTP_STREAM_ITEMS_MAX
 from durable.engine.views import iso
-from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
+from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream, wait_for_item
 from durable.http.api.api_route import ApiCall, ApiRoute, RouteQuery
 from durable.http.api.event_stream import StreamEvent
 from durable.http.api.routes.execution_routes import WAIT_S_MAX
@@ -54,7 +53,7 @@ async def get_stream_items(call: ApiCall) -> api_models.StreamItems:
     row, query, name = await call.execution(), call.query, call.params["name"]
     found = await _items(call, row.id, name, query.offset, query.limit)
     if not found and query.wait:
-        await _item_or_end(call, row.id, name, query.offset, query.wait)
+        await wait_for_item(call.store, row.id, name, query.offset, query.wait)
     row = await call.execution()  # its end, before the look at all that it wrote until then
     found = await _items(call, row.id, name, query.offset, query.limit)
     end = next((each.next_offset for each in await call.reads.streams(row.id) if each.name == name), 0)
@@ -66,17 +65,6 @@ async def get_stream_items(call: ApiCall) -> api_models.StreamItems:
 async def _items(call: ApiCall, execution: str, name: str, offset: int, limit: int) -> list[StreamItem]:
     page = await call.reads.stream(execution, name, offset, limit=limit)
     return [StreamItem.of(row) for row in page.items[:limit]]
-
-
-async def _item_or_end(call: ApiCall, execution: str, name: str, offset: int, wait_s: float) -> None:
-    reader = read_stream(call.store, execution, name, offset, wait_through_halts=True)
-    try:
-        async with asyncio.timeout(wait_s):
-            await anext(reader, None)
-    except TimeoutError:
-        pass
-    finally:
-        await reader.aclose()
 
 
 def _item(item: StreamItem) -> api_models.StreamItemView:

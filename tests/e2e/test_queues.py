@@ -87,8 +87,8 @@ async def test_observers_are_told_of_queues(place: str) -> None:
     assert put_in == {"first": "admitted", "second": "waiting", "later": "delayed"}
     begun = [(each.execution, each.waited_ms > 0) for each in about if isinstance(each, events.ExecutionAdmitted)]
     assert begun == [("first", False), ("second", True)]
-    [measured] = [each for each in about if isinstance(each, events.QueueMeasured)]
-    assert (measured.delayed, measured.waiting, measured.running) == (1, 1, 1)
+    measured = [each for each in about if isinstance(each, events.QueueMeasured)]  # the engine measures at times, too
+    assert (1, 1, 1) in [(each.delayed, each.waiting, each.running) for each in measured]
     states = [each.state for each in about if isinstance(each, events.QueueChanged)]
     assert states == ["open", "paused", "open"], "and that code declares the same again is no change"
     assert "secret" not in str(told)

@@ -1007,7 +1007,8 @@ class Engine:
         return follow(self, id, offset, wait_through_halts=wait_through_halts)
 
     def changed(self) -> asyncio.Future[None]:
-        """Done at the next change of the store, by anyone."""
+        """Done at the next change of the store, by anyone. Take it before you look, so that nothing falls between:
+        `while (change := engine.changed()) and await execution.state() != "waiting": await change`."""
         return self._changes.next()
 
     def _on_change(self, change: StoreChange) -> None:

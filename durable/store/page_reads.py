@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.ids import MAILBOX
-from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, of_a_row, promise_record
 from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
@@ -126,6 +126,7 @@ class PageReads:
         return {row[0].removeprefix("exec:"): row[1] for row in rows}
 
 
+@of_a_row
 def session_row(row: Row) -> SessionRow:
     """A session."""
     return SessionRow(
@@ -141,6 +142,7 @@ def session_row(row: Row) -> SessionRow:
     )
 
 
+@of_a_row
 def prompt_row(row: Row) -> PromptRow:
     """An open question."""
     promise = promise_row(promise_record(row))

@@ -17,7 +17,7 @@ from durable.core.limits import COUNTED_ROWS_MAX
 from durable.core.value_codec import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
-from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump, of_a_row, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer
@@ -505,6 +505,7 @@ def is_of(function: str, named: str) -> bool:
     return function == named or function.startswith(f"{named}@") or f"::{named}@" in function
 
 
+@of_a_row
 def _execution(row: Row) -> ExecutionRow:
     promise = promise_row(promise_record(row))
     word, function, session, n, version, failed, died, last_error, note, engine, engine_pid, created_at, deployment = (

@@ -85,7 +85,7 @@ def listen(awaited: str, address: str) -> Request:
     return Request("promise.register_listener", {"awaited": awaited, "address": address})
 
 
-def publish(session: str, epoch: int, statement: int, **more: Any) -> Request:
+def publish(session: str, epoch: int, statement: int, *, kind: str = "checkpoint.publish", **more: Any) -> Request:
     chunks = [(f"{session}{statement}".encode().hex().ljust(64, "0"), b"chunk %d" % statement)]
     shared = ["5" * 64]
     data = {
@@ -96,7 +96,7 @@ def publish(session: str, epoch: int, statement: int, **more: Any) -> Request:
         "manifest": b"m",
         "uses": shared,
     }
-    return Request("checkpoint.publish", {**data, "chunks": chunks, **more})
+    return Request(kind, {**data, "chunks": chunks, **more})
 
 
 def before_the_day() -> list[Step]:
@@ -370,7 +370,7 @@ def _sessions() -> list[Step]:
         *_permissions(),
         *_people(),
         publish("desk", 1, 1, execution="desk@1", n=1),
-        publish("desk", 1, 2, label="kept"),
+        publish("desk", 1, 2, kind="checkpoint.keep", label="kept"),
         *(publish("desk", 1, statement) for statement in range(3, 4 + CHECKPOINTS_KEPT)),
         Request("checkpoint.latest", {"session": "desk"}),
         Request("checkpoint.list", {"session": "desk"}),

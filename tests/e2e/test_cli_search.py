@@ -37,8 +37,8 @@ async def main():
     async with durable.open() as engine:
         for word in ("a", "fail", "wait", "b"):
             execution = await engine.start(jobs.letter, word, id=word)
-            while await execution.state() not in ("completed", "failed", "waiting"):
-                await engine.changed()
+            while (change := engine.changed()) and await execution.state() not in ("completed", "failed", "waiting"):
+                await change
 
 asyncio.run(main())
 """

@@ -109,8 +109,8 @@ async def test_two_engines_answer_cancel_and_go_on(server: str) -> None:
 
     async with durable.open(server) as one, durable.open(server, serve=False) as two:
         execution = await one.start(waits, id="w")
-        while not (prompts := await one.prompts()):
-            await asyncio.wait([one.changed()])
+        while (change := one.changed()) and not (prompts := await one.prompts()):
+            await change
         waiting = asyncio.ensure_future((await two.get("w")).result())
         assert await two.answer(prompts[0].id, "this", by="bea")
         async with asyncio.timeout(10):
@@ -126,8 +126,8 @@ async def test_two_engines_answer_cancel_and_go_on(server: str) -> None:
         with pytest.raises(durable.ExecutionCancelled, match="no more"):
             await other.result()
         await one.start(waits, id="y")
-        while await (await one.get("y")).state() != "waiting":
-            await asyncio.wait([one.changed()])
+        while (change := one.changed()) and await (await one.get("y")).state() != "waiting":
+            await change
         assert await two.interrupt("y")
         with pytest.raises(durable.Halted):
             await (await one.get("y")).result(timeout=20)

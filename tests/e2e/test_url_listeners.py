@@ -66,8 +66,8 @@ async def test_a_message_is_signed_and_sent_until_it_is_taken(place: str) -> Non
     async with listening(receiver) as url, durable.open(place) as engine:
         execution = await engine.start(asks, id="a")
         await engine.store.request("promise.register_listener", {"awaited": "exec:a", "address": url})
-        while not (prompts := await engine.prompts()):
-            await asyncio.wait([engine.changed()])
+        while (change := engine.changed()) and not (prompts := await engine.prompts()):
+            await change
         await engine.answer(prompts[0].id, "this")
         assert await execution.result() == "this"
         async with asyncio.timeout(20):

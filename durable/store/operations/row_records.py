@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Protocol
 
 import msgspec
@@ -29,6 +31,19 @@ SCHEDULE = "id,cron,promise_id,promise_timeout,promise_param,promise_tags,create
 
 _tags = msgspec.json.Decoder(dict[str, str])
 _value = msgspec.json.Decoder(Value)
+
+
+def of_a_row[T](convert: Callable[[Row], T]) -> Callable[[Row], T]:
+    """A conversion whose row may be of a damaged file, with values that no column holds: StoreError then."""
+
+    @wraps(convert)
+    def converted(row: Row) -> T:
+        try:
+            return convert(row)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise StoreError(f"the store is damaged: a row that is none ({error}); run `durable doctor`") from error
+
+    return converted
 
 
 def load_tags(text: object) -> dict[str, str]:

@@ -30,22 +30,22 @@ def campaign(*options: str) -> None:
 
 @pytest.mark.timeout(600)
 def test_killed_programs_do_what_they_do_undisturbed() -> None:
-    campaign("--programs", "110", "--seed", "1")
+    campaign("--programs", "60", "--seed", "1")
 
 
 @pytest.mark.timeout(600)
 def test_cancelled_programs_that_are_killed_clean_up_as_they_do_undisturbed() -> None:
-    campaign("--programs", "24", "--seed", "1", "--cancelled")
+    campaign("--programs", "12", "--seed", "1", "--cancelled")
 
 
 @pytest.mark.timeout(600)
 def test_changed_programs_are_halted_and_go_on_when_they_are_put_back() -> None:
-    campaign("--programs", "40", "--seed", "1", "--changed")
+    campaign("--programs", "20", "--seed", "1", "--changed")
 
 
 @pytest.mark.timeout(600)
 def test_functions_written_by_hand_killed_at_many_points() -> None:
-    campaign("--written", "--programs", "1", "--every", "5")
+    campaign("--written", "--programs", "1", "--every", "10")
 
 
 # -- the tests of the test ----------------------------------------------------------------------------------------

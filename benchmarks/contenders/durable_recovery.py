@@ -77,9 +77,12 @@ def turn(directory: Path, total: int) -> Turn:
             return await recovered(url or str(directory / f"{total}-{next(numbers)}.db"))
 
     async def recovered(path: str) -> float:
+        began = time.monotonic()
         first = await _child("begin", path, str(total), f"{SLEEP_S[total]}")
         await _said(first, b"waiting\n")
         first.kill()
+        if time.monotonic() - began > SLEEP_S[total]:
+            raise RuntimeError(f"beginning {total} took longer than their sleep of {SLEEP_S[total]:g} s")
         due = time.monotonic() + SLEEP_S[total]
         await first.wait()
         await asyncio.sleep(due - time.monotonic())

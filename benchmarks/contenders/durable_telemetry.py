@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from unittest.mock import patch
 
 import durable
+from benchmarks.contenders.durable_functions import timed_steps
 from benchmarks.turns import Ready, serve
 from durable.functions.replay.execution_pass import ExecutionPass
 from durable.telemetry import OpenTelemetry
@@ -24,20 +24,6 @@ from durable.telemetry import OpenTelemetry
 KINDS = ("on", "off", "bare")
 BLOCK = 20
 """Steps of one kind in a row: a busy moment of the machine hits all kinds alike."""
-
-
-async def step(number: int) -> int:
-    return number + 1
-
-
-@durable.function
-async def timed_steps(ctx: durable.Context, count: int) -> list[float]:
-    samples = []
-    for number in range(count):
-        started = time.perf_counter()
-        await ctx.run(step, number)
-        samples.append(time.perf_counter() - started)
-    return samples
 
 
 def untold(*_place: Any, **_named: Any) -> None:

@@ -12,6 +12,7 @@ from durable.cli.command_group import Command, Settings, asynchronous
 from durable.core import ids
 
 if TYPE_CHECKING:
+    from durable.engine.deployment_operations import Deployment
     from durable.engine.engine import Engine
     from durable.functions.replay.replay_check import ReplayCheck
     from durable.store.rows import ExecutionRow
@@ -41,12 +42,21 @@ async def list_(chosen: Settings) -> int:
             f"{len(each.new_work)} of {len(each.functions)}",
             len(each.engines),
             ", ".join(f"{count} {state}" for state, count in each.open.items()),
-            f"no engine is alive; `durable deployment move NAME --from {each.name}`" if each.stranded else "",
+            _note(each),
         )
         for each in found
     ]
     out.table(("deployment", "functions with new work", "engines", "open", "note"), rows, "no deployments")
     return exit_codes.DONE
+
+
+def _note(found: Deployment) -> str:
+    """What has to be done for its executions to go on, and for new ones to begin."""
+    if found.engines or not (found.open or found.new_work):
+        return ""
+    wishes = [f"`durable deployment move NAME --from {found.name}`"] if found.open else []
+    wishes += ["new work: `durable deployment use NAME`"] if found.new_work else []
+    return "no engine is alive; " + "; ".join(wishes)
 
 
 @command.command("use", cls=Command)
@@ -136,7 +146,7 @@ async def _chosen_rows(
     return [
         row
         for row in rows
-        if row.deployment == old and row.session is None and "~" not in row.id and (row.starts or row.deployment)
+        if row.deployment == old and row.session is None and "~" not in row.id and row.has_deployment
     ]
 
 

@@ -89,6 +89,8 @@ async def test_who_gets_what(place: str) -> None:
                 await two.deployments.delete("v1")
             with pytest.raises(durable.NotFound):
                 await two.deployments.move("begun", "v3")
+            with pytest.raises(durable.BadArguments, match="letters"):
+                await two.deployments.move("begun", "v 3")
             check = await two.deployments.move("begun", "v2")
             assert check.ok
             assert await begun.result(20) == ["here", "here"]

@@ -51,12 +51,12 @@ async def list_(chosen: Settings) -> int:
 
 
 def _note(found: Deployment) -> str:
-    """What has to be done for its executions to go on, and for new ones to begin."""
+    """The hint where its executions cannot go on, or new ones begin."""
     if found.engines or not (found.open or found.new_work):
         return ""
     wishes = [f"`durable deployment move NAME --from {found.name}`"] if found.open else []
-    wishes += ["new work: `durable deployment use NAME`"] if found.new_work else []
-    return "no engine is alive; " + "; ".join(wishes)
+    wishes += ["`durable deployment use NAME` for new work"] if found.new_work else []
+    return f"no engine is alive: start one, or {', '.join(wishes)}"
 
 
 @command.command("use", cls=Command)

@@ -73,7 +73,7 @@ def _named(body: api_models.ChooseExecutions, before: str | None) -> list[str]:
 
 async def _chosen(call: ApiCall, body: api_models.ChooseExecutions, before: str | None) -> ExecutionPage:
     """The executions that the filters mean; none where some are named. BadArguments where nothing is said."""
-    given = [name for name in _CHOICES[1:] if getattr(body, name)]
+    given = [name for name in _CHOICES[1:] if getattr(body, name) and (name != "text" or body.text.strip())]
     if body.ids:
         if given:
             raise BadArguments(f"name ids, or choose by {given[0]}; not both")

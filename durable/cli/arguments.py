@@ -11,6 +11,13 @@ from typing import Any
 from durable.cli.exit_codes import Unusable
 
 
+def step_number(text: str) -> int:
+    """The number of a step as typed."""
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ValueError(f"{text!r} is no step's number; `durable show ID` lists them, from 1")
+    return int(text)
+
+
 def which_one(text: str) -> str | int:
     """A checkpoint as typed: its number where that reads as one, else its label."""
     return int(text) if text.isascii() and text.isdecimal() else text

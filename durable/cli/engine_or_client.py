@@ -16,9 +16,9 @@ from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, Standing, needs_of, served, stand
 from durable.cli.text_output import Out
 from durable.core import ids
-from durable.core.definition_id import capability_id, is_capability
+from durable.core.definition_id import CELL, capability_id, is_capability
 from durable.core.errors import NotServed, StoreError
-from durable.engine.views import CELL, ServedFunctions
+from durable.engine.views import ServedFunctions
 from durable.sessions.required_capabilities import own_capabilities
 from durable.store.port import StoreFace, open_store
 

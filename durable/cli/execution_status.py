@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from durable.core import ids
 from durable.core.clock import now_ms
+from durable.core.definition_id import CELL
 from durable.core.errors import NotFound
-from durable.engine.views import CELL, ServedFunctions
+from durable.engine.views import ServedFunctions
 from durable.executions.states import OPEN, SETTLED
 from durable.store.port import ReadsFace, StoreFace
 from durable.store.rows import ExecutionRow, PromiseRow, PromptRow

@@ -16,9 +16,9 @@ from durable.cli.repl_input import Reader
 from durable.cli.report import halted, report_cell
 from durable.cli.session_options import Making
 from durable.cli.text_output import Out
+from durable.core.definition_id import CELL
 from durable.core.errors import Conflict, DurableError, EngineClosed, StoreFull
 from durable.core.limits import INTERRUPT_GRACE_S
-from durable.engine.views import CELL
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine

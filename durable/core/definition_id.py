@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from types import ModuleType
 
@@ -27,6 +27,10 @@ ANY_CAPABILITY = "capability:*"
 def capability_id(name: str) -> str:
     """How an engine says, among the functions that it serves, that it knows a capability of the user's own."""
     return f"capability:{name}"
+
+
+CELL = "durable_execute@1"
+"""The function that runs code in sessions, as engines serve it."""
 
 
 def is_capability(served: str) -> bool:
@@ -113,6 +117,17 @@ def spellings(function: str) -> tuple[str, ...]:
     """
     place, separator, name = function.rpartition("::")
     return tuple(f"{each}::{name}" for each in dict.fromkeys(_spelled(place))) if separator else (function,)
+
+
+def one_of_each(functions: Iterable[str]) -> list[str]:
+    """These functions, each in the first spelling that is among them."""
+    seen: set[str] = set()
+    found = []
+    for function in functions:
+        if seen.isdisjoint(spellings(function)):
+            found.append(function)
+        seen.update(spellings(function))
+    return found
 
 
 def _spelled(place: str) -> Iterator[str]:

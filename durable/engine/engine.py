@@ -730,14 +730,19 @@ class Engine:
         return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
 
     async def fork_executions(
-        self, executions: Iterable[ExecutionRow], *, step: int, dry_run: bool = False
+        self,
+        executions: Iterable[ExecutionRow],
+        *,
+        step: int,
+        changed: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
     ) -> list[Forked]:
         """Fork many executions before their operation number `step`, as `executions` finds them, each for itself.
 
-        dry_run: only say what each fork would have. Where one cannot be forked its `problem` says why; code in sessions
-        is left out.
+        changed: as for `fork_execution`. dry_run: only say what each fork would have. Where one cannot be forked its
+        `problem` says why; code in sessions is left out.
         """
-        return await fork_each(self.store, executions, step, dry_run=dry_run)
+        return await fork_each(self.store, executions, step, changed=changed, dry_run=dry_run)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.

@@ -33,7 +33,6 @@ from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
 from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, QueueRow, SessionRow, decode_value
 
-CELL = "durable_execute@1"
 _WORD = {
     "pending": "running",
     "resolved": "completed",

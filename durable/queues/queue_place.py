@@ -90,10 +90,13 @@ def enqueue_request(queue: str, place: Place, promise: Mapping[str, Any]) -> dic
     return {"queue": queue, "promise": promise, **place.request()}
 
 
+NONE_YET = "`durable queue list` shows what there is; `durable queue set` or `enqueue` with a durable.Queue makes one"
+
+
 def queue_error(refused: StoreRefused, queue: str) -> Exception:
     """The refusal of the store, as an error of ours."""
     if refused.status == 404:
-        return NotFound("queue", queue, "give `enqueue` a durable.Queue, or make it with `durable queue set`")
+        return NotFound("queue", queue, NONE_YET)
     if refused.status == 409:
         return Conflict(refused.message)
     return BadArguments(refused.message) if refused.status == 400 else refused

@@ -308,7 +308,8 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         monkeypatch.undo()
         wrong: list[Any] = [
             {}, {"limit": 3}, {"text": " "}, {"ids": ["a"], "state": "failed"}, {"state": "dead"},
-            {"ids": ["a"], "cursor": "x"}, {"session": "actor~A~b"}, {"state": "failed", "since": "yesterday"}, {"ids": ["x"] * 1_001},
+            {"ids": ["a"], "cursor": "x"}, {"session": "actor~A~b"}, {"state": "failed", "since": "yesterday"},
+            {"ids": ["x"] * 1_001},
         ]  # fmt: skip
         for body in wrong:
             assert (await server.call("POST", "/bulk/cancel", body))[0] == 400, body

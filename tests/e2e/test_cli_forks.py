@@ -36,10 +36,12 @@ def test_retries_from_the_shell(tmp_path: Path) -> None:
     assert terminal.durable("fork", "one", "two", "--at", "3", "--dry-run", "--json").data[0]["kept"] == 2
     bulk = ("fork", "--at", "3", "--function", "job", "--state", "completed")
     (planned,) = terminal.durable(*bulk, "--dry-run", "--json").data
+    terminal.durable("fork", "one", "--at", "work").failed(2, "is no step's number")
     assert planned == {"id": "one-retry-1-fork-1", "source": "one-retry-1", "kept": 2, "begun_again": []}
     assert terminal.durable("list", "--state", "pending", "--json").data == [], "nothing was made"
     assert terminal.durable(*bulk, "--json").data == [planned]
     assert terminal.durable("resume", planned["id"]).out == "[0, 1, 2, 3]\n"
     beyond = terminal.durable("fork", "--at", "9", "--function", "job", "--json")
-    assert (beyond.data, "one is not forked: there is no step 9" in beyond.err) == ([], True), beyond
+    assert (beyond.code, beyond.data) == (1, [])
+    assert "one is not forked: there is no step 9" in beyond.err
     terminal.durable("fork", "--state", "failed").failed(2, "--at STEP")

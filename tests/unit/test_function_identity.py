@@ -16,6 +16,7 @@ import pytest
 
 import durable
 from durable.core import definition_id
+from durable.core.definition_id import one_of_each
 from durable.core.errors import BadArguments, Conflict
 from durable.functions.definition import KNOWN, Function, known_as
 
@@ -172,6 +173,11 @@ def test_a_module_and_its_file_are_one_function(folder: Path, module_first: bool
         assert {"met_here::f@1", "met_here.py::f@1"} == set(function.ids)
         assert known_as("met_here::f@1") is known_as("met_here.py::f@1") is known_as(f"{path}::f@1") is function
     assert known_as(f"{folder}/releases/7/met_here.py::f@1") is function
+
+
+def test_of_several_spellings_one_stays() -> None:
+    found = ["jobs.py::a@1", "jobs::a@1", "jobs.py::a@2", "capability:x", "jobs::b@1", "jobs.py::b@1"]
+    assert one_of_each(found) == ["jobs.py::a@1", "jobs.py::a@2", "capability:x", "jobs::b@1"]
 
 
 def test_a_file_of_a_package_is_its_module(folder: Path) -> None:

@@ -143,7 +143,7 @@ async def _cleans_up_here(out: Out, store: StoreFace, row: ExecutionRow) -> bool
     """Whether it is a function that has begun, which no engine that is alive serves and this process can."""
     from durable.cli.execution_status import served
     from durable.cli.load_target import load_ids
-    from durable.engine.views import CELL
+    from durable.core.definition_id import CELL
     from durable.executions.states import SETTLED
 
     function = row.function

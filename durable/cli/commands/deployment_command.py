@@ -10,6 +10,7 @@ import click
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous
 from durable.core import ids
+from durable.core.definition_id import one_of_each
 
 if TYPE_CHECKING:
     from durable.engine.deployment_operations import Deployment
@@ -39,7 +40,7 @@ async def list_(chosen: Settings) -> int:
     rows = [
         (
             each.name,
-            f"{len(each.new_work)} of {len(each.functions)}",
+            f"{len(one_of_each(each.new_work))} of {len(one_of_each(each.functions))}",
             len(each.engines),
             ", ".join(f"{count} {state}" for state, count in each.open.items()),
             _note(each),

@@ -74,7 +74,7 @@ async def _exec(
     from durable.cli.open_prompts import asker, show_waiting
     from durable.cli.progress import OutputPrinter
     from durable.cli.report import report
-    from durable.engine.views import CELL
+    from durable.core.definition_id import CELL
 
     out = chosen.out()
     out.protect()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from durable.cli import exit_codes
-from durable.cli.arguments import which_one
+from durable.cli.arguments import step_number, which_one
 from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many
 from durable.core import ids
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="[SESSION|ID]", required=False)
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
-@click.option(
-    "--at", "step", type=click.IntRange(min=1), metavar="STEP", help="Fork the execution ID before this step."
-)
+@click.option("--at", "step", type=step_number, metavar="STEP", help="Fork the execution ID before this step.")
 @click.option("--set", "changes", metavar="NAME=JSON", multiple=True, help="With --at: another value of an argument.")
 @many
 def command(

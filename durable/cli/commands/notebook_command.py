@@ -89,7 +89,7 @@ async def _run(
     from durable.cli.execution_status import AwaitsAnswers, HasEnded, IsHalted
     from durable.cli.open_prompts import asker, show_waiting
     from durable.cli.report import halted
-    from durable.engine.views import CELL
+    from durable.core.definition_id import CELL
     from durable.integrations.notebook.notebook_run import NotebookRun, choose_run, prepare_environment
 
     out = chosen.out()

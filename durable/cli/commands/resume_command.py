@@ -119,7 +119,7 @@ async def _resume_all(chosen: Settings, skip: tuple[int, ...]) -> int:
     from durable.cli.engine_or_client import open_engine, opened
     from durable.cli.execution_status import unsettled
     from durable.cli.load_target import load_ids
-    from durable.engine.views import CELL
+    from durable.core.definition_id import CELL
 
     out = chosen.out()
     await _skip(chosen, out, skip)

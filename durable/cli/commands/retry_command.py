@@ -61,7 +61,7 @@ async def _retry_all(chosen: Settings, wanted: ExecutionFilter, limit: int, dry_
 
 
 def show_forks(chosen: Settings, made: list[Forked], verb: str = "retried") -> int:
-    """Show what was made, or would be, and say what could not be."""
+    """Show what was made, or would be, and say what could not be: then the exit code is not 0."""
     out = chosen.out()
     found = [each for each in made if not each.problem]
     for each in made:
@@ -72,7 +72,7 @@ def show_forks(chosen: Settings, made: list[Forked], verb: str = "retried") -> i
     else:
         rows = [(each.id, each.source, str(each.kept), " ".join(each.begun_again)) for each in found]
         out.table(("id", "from", "kept", "begun again"), rows, f"nothing is {verb}")
-    return exit_codes.DONE
+    return exit_codes.DONE if len(found) == len(made) else exit_codes.FAILED
 
 
 async def go_on_with(chosen: Settings, made: Forked) -> int:

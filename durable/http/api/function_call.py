@@ -9,10 +9,9 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.definition_id import SOURCE, is_capability, is_served
+from durable.core.definition_id import CELL, SOURCE, is_capability, is_served
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.engine.engine import GROUP
-from durable.engine.views import CELL
 from durable.functions.definition import Function, known_as
 from durable.http.api.server_engine import TRACEPARENT
 from durable.queues.queue_place import Place, enqueue_request, queue_error

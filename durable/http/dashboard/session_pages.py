@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from durable.core import ids
 from durable.core.clock import now_ms
+from durable.core.definition_id import CELL
 from durable.core.errors import BadArguments, DurableError, NotFound
 from durable.engine.execution_overview import overview
-from durable.engine.views import CELL, ServedFunctions, open_prompt, session_view
+from durable.engine.views import ServedFunctions, open_prompt, session_view
 from durable.http.dashboard import output_pieces
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.inbox_page import card

@@ -14,6 +14,7 @@ import msgspec
 
 from bridge.protocol.messages import Error
 from durable.core import ids
+from durable.core.definition_id import CELL
 from durable.core.errors import DurableError
 from durable.functions.replay.matching import Journal
 from durable.records.result import Texts
@@ -25,7 +26,7 @@ from durable.sessions.output.session_output import Earlier
 from durable.store.protocol.requests import Record
 
 FUNCTION = "durable_execute"
-FUNCTION_ID = "durable_execute@1"
+FUNCTION_ID = CELL
 
 
 KEPT_CHARS_MAX = 2**20

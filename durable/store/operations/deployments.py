@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from durable.core.definition_id import is_capability, spellings
+from durable.core.definition_id import CELL, is_capability, spellings
 from durable.core.limits import COUNTED_ROWS_MAX
 from durable.store.operations.row_records import Queries, dump
 from durable.store.operations.transaction import EngineServes, Tx
@@ -18,8 +18,6 @@ from durable.store.protocol.requests import Answer, Deployment, Nothing, Record,
 KEY = "\0deployments"
 """Held while routes are changed."""
 
-_CELL = "durable_execute@1"
-"""What runs code in sessions: that is not replayed, and any engine may."""
 _functions = msgspec.json.Decoder(list[str])
 _ROUTE = (
     "INSERT INTO deployment_routes (function, deployment, turn) SELECT value, ?1, ?2 FROM json_each(?3) WHERE true"
@@ -35,7 +33,7 @@ def join(tx: Tx, name: str, functions: Iterable[str]) -> None:
     if not name:
         return
     tx.lock(KEY)
-    own = {each for each in functions if each != _CELL and not is_capability(each)}
+    own = {each for each in functions if each != CELL and not is_capability(each)}
     row = tx.row("SELECT turn, functions FROM deployments WHERE name=?", (name,))
     if row is None:
         turn, known = _next_turn(tx), set[str]()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from durable.core.definition_id import CELL
 from durable.core.ids import MAILBOX
 from durable.store.operations.row_records import dump
 from durable.store.operations.transaction import Tx
@@ -15,7 +16,6 @@ type Rules = dict[str, int | None]
 """Milliseconds by state; None is for ever."""
 
 EVERY_FUNCTION = "*"
-CELL = "durable_execute@1"
 KEY = "\0retentions"
 
 _rules = msgspec.json.Decoder(dict[str, int | None])

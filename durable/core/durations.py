@@ -33,7 +33,9 @@ def retention_rules(given: ExecutionAge, where: str) -> dict[str, int | None]:
 def _milliseconds(age: object, where: str) -> int:
     found = age.total_seconds() if isinstance(age, timedelta) else age
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= SECONDS_MAX:
-        raise BadArguments(f"{where}: retention is seconds or a timedelta, or these by state, not {age!r}")
+        raise BadArguments(
+            f"{where}: retention is seconds or a timedelta, from 0 to a thousand years, or these by state, not {age!r}"
+        )
     return int(found * 1000)
 
 

@@ -22,6 +22,9 @@ MAILBOX = "actor~"
 TRACEPARENT = "durable:traceparent"
 """The tag of a promise that has the trace context of whoever made it, as W3C writes it."""
 
+DEPLOYMENT = "durable:deployment"
+"""The tag of an execution's promise that has the deployment that it was started for, "" for those of none."""
+
 _GIVEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _MINTED = re.compile(r"[A-Za-z0-9_@.~=-]{1,400}\Z")
 _KEEPER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_@.~=-]{0,239}\Z")

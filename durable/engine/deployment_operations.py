@@ -78,8 +78,9 @@ class Deployments:
         """Have an execution that has begun, and that nobody runs, go on with the code of another deployment.
 
         Its record is replayed over the code of this process first: over `fn`, or over its function as it is known here.
-        Returns the check. Conflict where it would not replay, runs, or has ended; NotFound.
+        Returns the check. Conflict where it would not replay, runs, or has ended; NotFound, BadArguments.
         """
+        check_deployment(name)
         row = await self._engine.store.reads.get_execution(id)
         if row is None:
             raise NotFound("execution", id, "`durable list` shows what there is")

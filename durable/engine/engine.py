@@ -274,7 +274,6 @@ class Engine:
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
-            self._expiring = asyncio.create_task(keep_expired(store.local, self._observer))
             self._posting = asyncio.create_task(keep_posting(store.local, self._observer))
             self._measuring = asyncio.create_task(keep_measured(store.local.reads, self._observer))
             store.local.tell_renewals(self._pool.alive_until)
@@ -291,6 +290,8 @@ class Engine:
                 **({} if self._taken is None else {"queues": self._taken}),
             },
         )
+        if store.local is not None:  # now that the rules are those of this code
+            self._expiring = asyncio.create_task(keep_expired(store.local, self._observer))
 
     def _register(self, function: Function[..., Any]) -> None:
         attempt = self._passes.of(function)
@@ -518,11 +519,19 @@ class Engine:
         packed, named, arguments = fn.pack(args, dict(kwargs))
         data = {"func": fn.key, "args": packed, "kwargs": named, "version": fn.version}
         is_call = partial(fn.is_call, packed=packed, named=named)
+        put = partial(
+            self._executions.enqueue, execution_id, fn, data, arguments, seconds(timeout), is_call, tags or {},
+            name_of(queue), place,
+        )  # fmt: skip
         if isinstance(queue, Queue):
             await self.queues.declare(queue)
-        found = await self._executions.enqueue(
-            execution_id, fn, data, arguments, seconds(timeout), is_call, tags or {}, name_of(queue), place
-        )
+        try:
+            found = await put()
+        except NotFound:
+            if not isinstance(queue, Queue):
+                raise
+            await self.queues.declare(queue, anew=True)  # somebody deleted it since
+            found = await put()
         return Execution(self, found, fn.returns)
 
     async def schedule[**P, T](

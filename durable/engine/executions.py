@@ -21,7 +21,6 @@ from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost
 from durable.store.operations import execution_tags
-from durable.store.operations.deployments import DEPLOYMENT
 from durable.store.port import StoreFace
 from durable.store.protocol.requests import Refused
 from durable.store.rows import ExecutionRow
@@ -68,7 +67,7 @@ class Executions:
         promise = self._root(execution_id, function, data, arguments, timeout)
         promise["tags"] |= _checked(tags)
         if self._deployment:
-            promise["tags"][DEPLOYMENT] = self._deployment
+            promise["tags"][ids.DEPLOYMENT] = self._deployment
         found = await self._create(promise)
         if found["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
             if self._observer.watching:

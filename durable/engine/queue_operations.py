@@ -99,10 +99,10 @@ class Queues:
             raise queue_error(refused, name) from None
         self._declared.pop(name, None)
 
-    async def declare(self, queue: Queue) -> None:
-        """Record the limits that code declares, once in this engine. They take the place of what `set` said only where
-        they are others than code declared before."""
-        if self._declared.get(queue.name) != queue.limits:
+    async def declare(self, queue: Queue, *, anew: bool = False) -> None:
+        """Record the limits that code declares, once in this engine, or `anew`. They take the place of what `set` said
+        only where they are others than code declared before."""
+        if anew or self._declared.get(queue.name) != queue.limits:
             await self._store.request("queue.declare", {"queue": queue.name, "limits": wire_limits(queue.limits)})
             self._declared[queue.name] = queue.limits
 

@@ -75,7 +75,7 @@ class ServedFunctions:
 
     def go_on_with(self, row: ExecutionRow) -> bool:
         """Whether an engine of the deployment that an execution belongs to serves its function."""
-        if row.session is not None or not (row.starts or row.deployment):
+        if row.session is not None or not row.has_deployment:
             return self.serve([row.function])
         own = [each for each, name in zip(self.each, self.deployments, strict=True) if name == row.deployment]
         return any(is_served(row.function, functions) for functions in own)

@@ -59,8 +59,8 @@ class RecordFork:
     def up_to(self, step: int) -> None:
         """Keep what the execution's own function began before its operation number `step`, from 1. Conflict."""
         own = self.operations.get(self.root["id"], [])
-        if not 1 <= step <= len(own) + 1:
-            raise Conflict(f"there is no step {step}: the record has {len(own)}; `durable show ID` lists them")
+        if type(step) is not int or not 1 <= step <= len(own) + 1:
+            raise Conflict(f"there is no step {step!r}: the record has {len(own)}; `durable show ID` lists them")
         self._keep(self.root["id"], step)
 
     def up_to_failure(self) -> None:

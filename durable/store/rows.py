@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from durable.core.ids import DEPLOYMENT
 from durable.core.value_codec import decoded, is_placeholder, opened_if_possible
 from durable.store.protocol.requests import PromiseState, Record
 
@@ -66,6 +67,11 @@ class ExecutionRow:
     engine_pid: int | None
     deployment: str = ""
     """Whose engines run it; "" for those of none, and where that is not decided yet."""
+
+    @property
+    def has_deployment(self) -> bool:
+        """Whether it is decided whose engines run it: it has begun, or was started for some."""
+        return bool(self.starts or self.deployment or DEPLOYMENT in self.tags)
 
 
 @dataclass(frozen=True, slots=True)

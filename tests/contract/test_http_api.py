@@ -13,6 +13,7 @@ import pytest
 import durable
 from durable.http.access.roles import ROLES
 from durable.http.api.route_table import ROUTES
+from durable.http.api.routes import bulk_routes
 
 from .api_server import ApiServer, api_server
 from .opened import root
@@ -256,7 +257,9 @@ async def test_streams_and_published_values(tmp_path: Path) -> None:
             assert (await server.call("GET", f"/executions/gone/{path}"))[0] == 404, path
 
 
-async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_them(tmp_path: Path) -> None:
+async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with api_server(tmp_path / "s.db") as server:
         await server.site_engine()
         tags = {"batch": "7"}
@@ -294,9 +297,19 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         assert sorted(each["id"] for each in tagged["items"]) == [f"q{n}" for n in range(5)]
         assert len((await server.get("/executions?tag=seen%3Dyes"))["items"]) == 5
         assert [each["id"] for each in (await server.get("/executions?tag=batch%3D7"))["items"]] == ["f-retry-1", "f"]
+        monkeypatch.setattr(bulk_routes, "BULK_S_MAX", 0.0)
+        some = {"ids": ["q3", "exec:q2", "gone"], "dry_run": True}
+        looked_at, cursor = list[str](), None
+        while cursor is not None or not looked_at:
+            answer = await server.post("/bulk/cancel", {**some, "cursor": cursor})
+            looked_at += [each["id"] for each in answer["items"]]
+            cursor = answer["next"]
+        assert looked_at == ["q3", "q2", "gone"], "what there was no time for comes with the next request"
+        monkeypatch.undo()
         wrong: list[Any] = [
-            {}, {"limit": 3}, {"ids": ["a"], "state": "failed"}, {"state": "dead"}, {"ids": ["a"], "cursor": "x"},
-            {"session": "actor~A~b"}, {"state": "failed", "since": "yesterday"}, {"ids": ["x"] * 1_001},
+            {}, {"limit": 3}, {"text": " "}, {"ids": ["a"], "state": "failed"}, {"state": "dead"},
+            {"ids": ["a"], "cursor": "x"}, {"session": "actor~A~b"}, {"state": "failed", "since": "yesterday"},
+            {"ids": ["x"] * 1_001},
         ]  # fmt: skip
         for body in wrong:
             assert (await server.call("POST", "/bulk/cancel", body))[0] == 400, body

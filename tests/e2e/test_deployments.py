@@ -43,6 +43,12 @@ async def parcel(ctx: durable.Context) -> list[str]:
     return ["here", await child.result()]
 
 
+@durable.function(name="fails")
+async def fails(ctx: durable.Context) -> None:
+    await ctx.run(str.upper, "a")
+    raise ValueError("always")
+
+
 async def waiting(engine: durable.Engine, execution: durable.Execution) -> str:
     """Whose it is, once it waits."""
     await in_state(engine, execution, "waiting")
@@ -83,6 +89,8 @@ async def test_who_gets_what(place: str) -> None:
                 await two.deployments.delete("v1")
             with pytest.raises(durable.NotFound):
                 await two.deployments.move("begun", "v3")
+            with pytest.raises(durable.BadArguments, match="letters"):
+                await two.deployments.move("begun", "v 3")
             check = await two.deployments.move("begun", "v2")
             assert check.ok
             assert await begun.result(20) == ["here", "here"]
@@ -112,6 +120,38 @@ async def test_engines_without_a_deployment(place: str) -> None:
             assert await begun.state() == "running"
             await one.deployments.move("begun", "v1")
             assert await begun.result(20) == ["here", "here"]
+
+
+async def test_retries_and_forks_with_a_record_go_where_new_work_goes(place: str) -> None:
+    async with durable.open(place, serve=False) as client:
+        async with durable.open(place, deployment="v1") as one:
+            failed = await one.start(fails, id="failed")
+            await in_state(client, failed, "failed")
+        async with durable.open(place, deployment="v2"):
+            for made in (await client.retry("failed"), await client.fork_execution("failed", step=2)):
+                await in_state(client, made, "failed")
+                assert (await made.info()).deployment == "v2"
+
+
+async def test_children_of_an_engine_without_a_deployment_are_its_own(place: str) -> None:
+    async with durable.open(place, serve=False) as client, durable.open(place) as plain:
+        begun = await plain.start(parcel, id="begun")
+        await waiting(client, begun)
+        async with durable.open(place, deployment="v1") as one:
+            await client.signal("begun", "go")
+            assert await begun.result(20) == ["here", "here"]
+            assert [(row.id, row.deployment) for row in await one.executions(function="leaf")] == [("begun@@2", "")]
+
+
+async def test_new_work_for_engines_that_are_gone_is_told(tmp_path: Path) -> None:
+    terminal, place = Terminal(tmp_path), tmp_path / ".durable" / "state.db"
+    async with durable.open(place, deployment="v1"):
+        pass
+    async with durable.open(place, serve=False) as client:
+        await client.start(leaf, id="new")
+    assert "durable deployment use NAME" in terminal.durable("deployment", "list").out
+    (problem,) = [each for each in examined(str(place)) if each.check == "deployments"]
+    assert problem.message.startswith("1 new executions go to the deployment v1")
 
 
 async def test_two_releases_as_processes(tmp_path: Path) -> None:

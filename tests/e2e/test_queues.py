@@ -174,6 +174,9 @@ async def test_a_queue_is_deleted_when_it_is_empty(place: str) -> None:
             await engine.queues.delete("brief")
         assert await engine.queues.list() == []
         assert await (await engine.enqueue(queue, says, "anew")).result() == "anew", "code declares it again"
+        async with durable.open(place, serve=False) as other:
+            await other.queues.delete(queue)
+        assert await (await engine.enqueue(queue, says, "again")).result() == "again", "deleted by another one"
 
 
 async def test_what_makes_no_sense_is_refused_with_what_to_do() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import durable
+from durable.core.errors import StoreRefused
 from durable.core.events import Event, ExecutionsExpired
 from durable.core.limits import SWEEP_ROWS
 from durable.store.port import StoreFace, open_direct
@@ -41,6 +42,15 @@ async def parent(ctx: durable.Context) -> str:
     child = ctx.start(gone, "child")
     await child.result()
     return str(await ctx.signal("go"))
+
+
+@durable.actor
+class Tally:
+    counted: int = 0
+
+    async def count(self, ctx: durable.ActorContext) -> int:
+        self.counted += 1
+        return self.counted
 
 
 async def sweep(store: StoreFace, place: str, tmp_path: Path) -> gc.Collected:
@@ -113,6 +123,23 @@ async def test_rules_follow_the_code(place: str, tmp_path: Path) -> None:
             assert (await sweep(engine.store, place, tmp_path)).executions == 0
     finally:
         gone.retention = kept
+
+
+async def test_messages_to_actors_are_kept(place: str, tmp_path: Path) -> None:
+    async with durable.open(place, retention={"completed": 0}) as engine:
+        tally = engine.actor(Tally, "a")
+        assert await tally.count() == 1
+        await asyncio.sleep(0.005)
+        assert (await sweep(engine.store, place, tmp_path)).executions == 0
+        assert len(await ids(engine)) == 1
+
+
+async def test_no_engine_can_declare_a_time_that_is_none(place: str) -> None:
+    async with durable.open(place) as engine:
+        for age_ms in (-1, 10**30):
+            rule = {"engine": engine.engine_id, "functions": [], "retention": {"f@1": {"completed": age_ms}}}
+            with pytest.raises(StoreRefused):
+                await engine.store.request("engine.serve", rule)
 
 
 async def test_an_engine_forgets_by_itself_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from durable.core import ids
 from durable.core.definition_id import one_of_each
 
 if TYPE_CHECKING:
+    from durable.engine.deployment_operations import Deployment
     from durable.engine.engine import Engine
     from durable.functions.replay.replay_check import ReplayCheck
     from durable.store.rows import ExecutionRow
@@ -42,12 +43,21 @@ async def list_(chosen: Settings) -> int:
             f"{len(one_of_each(each.new_work))} of {len(one_of_each(each.functions))}",
             len(each.engines),
             ", ".join(f"{count} {state}" for state, count in each.open.items()),
-            f"no engine is alive; `durable deployment move NAME --from {each.name}`" if each.stranded else "",
+            _note(each),
         )
         for each in found
     ]
     out.table(("deployment", "functions with new work", "engines", "open", "note"), rows, "no deployments")
     return exit_codes.DONE
+
+
+def _note(found: Deployment) -> str:
+    """The hint where its executions cannot go on, or new ones begin."""
+    if found.engines or not (found.open or found.new_work):
+        return ""
+    wishes = [f"`durable deployment move NAME --from {found.name}`"] if found.open else []
+    wishes += ["`durable deployment use NAME` for new work"] if found.new_work else []
+    return f"no engine is alive: start one, or {', '.join(wishes)}"
 
 
 @command.command("use", cls=Command)
@@ -137,7 +147,7 @@ async def _chosen_rows(
     return [
         row
         for row in rows
-        if row.deployment == old and row.session is None and "~" not in row.id and (row.starts or row.deployment)
+        if row.deployment == old and row.session is None and "~" not in row.id and row.has_deployment
     ]
 
 

@@ -10,11 +10,10 @@ import msgspec
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE
-from durable.core.ids import PREFIX
+from durable.core.ids import DEPLOYMENT, PREFIX
 from durable.core.limits import CANCEL_GRACE_S
 from durable.store.operations.attempts import rejection
 from durable.store.operations.cancellation import cancel
-from durable.store.operations.deployments import DEPLOYMENT
 from durable.store.operations.promises import check_create, create_promise
 from durable.store.operations.settlement import CHILD, link_to, settle
 from durable.store.operations.transaction import Tx
@@ -51,9 +50,10 @@ def root_of(link: PromiseCreate) -> PromiseCreate:
     return root
 
 
-def begin(tx: Tx, link: Record, root: PromiseCreate, *, deployment: str = "") -> Record:
-    """A link was made: its child begins, or is found; the link as it is then. deployment: the parent's, and so its."""
-    if deployment:
+def begin(tx: Tx, link: Record, root: PromiseCreate, *, deployment: str | None) -> Record:
+    """A link was made: its child begins, or is found; the link as it is then. deployment: the parent's, and so its;
+    None where that is not decided."""
+    if deployment is not None:
         root = msgspec.structs.replace(root, tags={**(root.tags or {}), DEPLOYMENT: deployment})
     tx.lock_promise(root.id)
     child, made = create_promise(tx, root)

@@ -15,8 +15,6 @@ from durable.store.operations.row_records import Queries, dump
 from durable.store.operations.transaction import EngineServes, Tx
 from durable.store.protocol.requests import Answer, Deployment, Nothing, Record, Refused
 
-DEPLOYMENT = "durable:deployment"
-"""Tag of an execution's promise: the deployment that it was started for, where there was one."""
 KEY = "\0deployments"
 """Held while routes are changed."""
 
@@ -152,6 +150,16 @@ def routes_of(tx: Tx, functions: Collection[str]) -> dict[str, str]:
         (dump(sorted(spelled)),),
     )
     return {spelled[function]: deployment for function, deployment in rows}
+
+
+def of_child(tx: Tx, session: str | None, recorded: str | None) -> str | None:
+    """The deployment of a child execution: its parent's, by what the parent's task says.
+
+    None where it is not decided: for those that a cell starts, and where there are no deployments.
+    """
+    if session is not None or recorded is not None:
+        return recorded
+    return None if tx.row("SELECT 1 FROM deployments LIMIT 1") is None else ""
 
 
 def is_pinned(function: str, session: str | None) -> bool:

@@ -12,7 +12,7 @@ from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
 from durable.core.ids import PREFIX
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import execution_tags, queue_entries, signals, streams
+from durable.store.operations import deployments, execution_tags, queue_entries, signals, streams
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
 from durable.store.operations.row_records import PROMISE, dump, load_tags, load_value
@@ -168,14 +168,22 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
         _insert(tx, promise)
     if request.lost and root.state == "rejected":
         tx.execute("UPDATE promises SET outcome='lost' WHERE id=?", (own,))
-    _insert_task(tx, root, version=max(request.starts, 1 if children else 0), request=request)
+    version = max(request.starts, 1 if children else 0)
+    deployment = _given_to(tx, root) if version else None
+    _insert_task(tx, root, version=version, request=request, deployment=deployment)
     for child in children:
         if "resonate:target" in child.tags:
             _insert_task(tx, child, version=int(child.state != "pending"), request=None)
     streams.enter_recorded(tx, children)
     for link, root_of_child in zip(links, roots, strict=True):
-        begin(tx, find(tx, link.id), root_of_child)
+        begin(tx, find(tx, link.id), root_of_child, deployment=deployments.of_child(tx, None, deployment))
     return Answer(200, {"promises": len(request.promises)})
+
+
+def _given_to(tx: Tx, root: RecordPromise) -> str | None:
+    """The deployment that goes on with a record: the one that new work goes to now. Its task counts as begun."""
+    function = root.tags[FUNCTION]
+    return deployments.routes_of(tx, [function]).get(function) if root.state == "pending" else None
 
 
 def _has_children(tx: Tx, own: str) -> bool:
@@ -251,7 +259,9 @@ def _columns(value: Value) -> Iterator[str | None]:
     yield value.data
 
 
-def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: ExecutionImport | None) -> None:
+def _insert_task(
+    tx: Tx, promise: RecordPromise, *, version: int, request: ExecutionImport | None, deployment: str | None = None
+) -> None:
     """The task of the execution itself (`request`), or of what it waited for or waits for: a cell, a timer."""
     address = address_of(promise.tags["resonate:target"])
     timer = promise.tags.get("resonate:timer") == "true"
@@ -262,8 +272,8 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
     cancel_at = None if cancelled is None else tx.now + int(CANCEL_GRACE_S * 1000)
     tx.execute(
         "INSERT INTO tasks (id, state, version, due, not_before, grp, preferred, exclusive, function, timer, note,"
-        " logged, cancel_at, cancelled_at, cancel_reason, ended, created_at)"
-        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " logged, cancel_at, cancelled_at, cancel_reason, ended, created_at, deployment)"
+        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             promise.id,
             "fulfilled" if not pending else "halted" if halted else "pending",
@@ -283,6 +293,7 @@ def _insert_task(tx: Tx, promise: RecordPromise, *, version: int, request: Execu
             if request is not None and request.lost and promise.state == "rejected"
             else ENDED.get(promise.state),
             promise.created_at,
+            deployment,
         ),
     )
     if cancel_at is not None:

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.ids import DEPLOYMENT
 from durable.core.limits import TAGS_BYTES_MAX, VALUE_BYTES_MAX
 from durable.store.operations import deployments, execution_tags, signals, streams
 from durable.store.operations.listener_posts import is_url
@@ -181,7 +182,7 @@ def _create_task(
     not_before = _delay(tags)
     session = tags.get("durable:session")
     n = None
-    deployment = tags.get(deployments.DEPLOYMENT)
+    deployment = tags.get(DEPLOYMENT)
     due: int | None = None
     if session is not None:
         n = next_n(tx, session)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from durable.core.definition_id import CELL
+from durable.core.ids import MAILBOX
 from durable.store.operations.row_records import dump
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, Nothing
@@ -51,7 +52,7 @@ def listing(tx: Tx, _request: Nothing) -> Answer:
 def kept_ms(rules: dict[str, Rules], function: str, state: str) -> tuple[bool, int | None]:
     """Whether there is a rule for executions of a function that ended so, and how long they are kept."""
     for each in (function, EVERY_FUNCTION):
-        if each == EVERY_FUNCTION and (not function or function == CELL):
+        if each == EVERY_FUNCTION and (not function or function == CELL or function.startswith(MAILBOX)):
             break
         if state in rules.get(each, {}):
             return True, rules[each][state]

@@ -268,7 +268,7 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         _renew(tx, task)
         record, changed = create_promise(tx, action.data)
         if child is not None and changed and record["state"] == "pending":
-            record = children.begin(tx, record, child, deployment=task[13] or "")
+            record = children.begin(tx, record, child, deployment=deployments.of_child(tx, task[6], task[13]))
     else:
         check_value(action.data.value)
         task = _held(tx, request.id, request.version)

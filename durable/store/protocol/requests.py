@@ -293,7 +293,7 @@ class EngineJoin(Ours, frozen=True, kw_only=True):
     """The queues from which alone it takes executions; None: from all, and what stands in none."""
     deployment: DeploymentName = ""
     """What it was started as (specs/versions.md); "" for nothing."""
-    retention: dict[str, dict[str, int | None]] | None = None
+    retention: dict[str, dict[str, Natural | None]] | None = None
     """Milliseconds by function and state that executions are kept; None where nothing is said."""
 
 
@@ -304,7 +304,7 @@ class Deployment(Ours, frozen=True, kw_only=True):
 class EngineServe(Ours, frozen=True, kw_only=True):
     engine: Id
     functions: list[str]
-    retention: dict[str, dict[str, int | None]] | None = None
+    retention: dict[str, dict[str, Natural | None]] | None = None
 
 
 class Engine(Ours, frozen=True, kw_only=True):

@@ -63,7 +63,7 @@ def engines(run: Runs, alive: Callable[[str], bool], now_ms: int) -> Iterator[st
 
 
 def deployments(run: Runs, alive: Callable[[str], bool]) -> Iterator[str]:
-    """Deployments with executions that could go on, and no engine that is alive."""
+    """Deployments with executions that could go on or begin, and no engine that is alive."""
     living = {deployment for engine, deployment in run("SELECT engine, deployment FROM engines", ()) if alive(engine)}
     for deployment, count in run(
         "SELECT deployment, count(*) FROM tasks WHERE deployment IS NOT NULL AND deployment <> '' AND listed IN"
@@ -75,6 +75,19 @@ def deployments(run: Runs, alive: Callable[[str], bool]) -> Iterator[str]:
                 f"{count} executions belong to the deployment {deployment}, of which no engine is alive; start one, or"
                 f" `durable deployment move NAME --from {deployment}`"
             )
+    for deployment, count in run(_NEW_WORK, ()):
+        if deployment not in living:
+            yield (
+                f"{count} new executions go to the deployment {deployment}, of which no engine is alive; start one, or"
+                " `durable deployment use NAME`"
+            )
+
+
+_NEW_WORK = (
+    "SELECT r.deployment, count(*) FROM deployment_routes r JOIN tasks t ON t.function = r.function"
+    " WHERE t.listed='pending' AND t.version=0 AND t.deployment IS NULL AND t.session IS NULL"
+    " GROUP BY r.deployment ORDER BY r.deployment"
+)
 
 
 def values(run: Runs) -> Iterator[str]:

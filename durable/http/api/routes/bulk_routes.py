@@ -50,8 +50,8 @@ async def _bulk(call: ApiCall, work: BulkWork) -> api_models.BulkOutcome:
     items, cursor = list[api_models.ExecutionChange](), page.cursor
     ends_at = time.monotonic() + BULK_S_MAX
     change = preview_change if body.dry_run else make_change
-    for row_id in [row.id for row in page] or list(dict.fromkeys(_named(body))):
-        if time.monotonic() > ends_at:
+    for row_id in [row.id for row in page] or _named(body, before):
+        if items and time.monotonic() > ends_at:
             cursor = items[-1].id
             break
         found = await change(call.store, work, row_id)
@@ -65,16 +65,18 @@ async def _bulk(call: ApiCall, work: BulkWork) -> api_models.BulkOutcome:
 _CHOICES = ("ids", "state", "session", "function", "tags", "text", "since", "until")
 
 
-def _named(body: api_models.ChooseExecutions) -> list[str]:
-    return [each.removeprefix(ids.PREFIX) for each in body.ids]
+def _named(body: api_models.ChooseExecutions, before: str | None) -> list[str]:
+    """The executions that are named, each once; those after `before`, where the request before this one ended."""
+    named = list(dict.fromkeys(each.removeprefix(ids.PREFIX) for each in body.ids))
+    return named if before is None else named[named.index(before) + 1 :]
 
 
 async def _chosen(call: ApiCall, body: api_models.ChooseExecutions, before: str | None) -> ExecutionPage:
     """The executions that the filters mean; none where some are named. BadArguments where nothing is said."""
-    given = [name for name in _CHOICES[1:] if getattr(body, name)]
+    given = [name for name in _CHOICES[1:] if getattr(body, name) and (name != "text" or body.text.strip())]
     if body.ids:
-        if given or body.cursor is not None:
-            raise BadArguments(f"name ids, or choose by {given[0] if given else 'filters'}; not both")
+        if given:
+            raise BadArguments(f"name ids, or choose by {given[0]}; not both")
         return ExecutionPage()
     if not given:
         raise BadArguments(f"name ids, or choose by {', '.join(_CHOICES[1:])}")

@@ -174,3 +174,25 @@ def test_figures_are_there_when_the_meter_collects() -> None:
     metrics = {metric.name: metric.data for r in data.resource_metrics for s in r.scope_metrics for metric in s.metrics}
     assert metrics["durable.steps"].data_points[0].value == 1  # type: ignore[union-attr]
     assert metrics["durable.step.duration"].data_points[0].count == 1  # type: ignore[union-attr]
+
+
+def test_observers_of_one_meter_provider_all_count() -> None:
+    """Engines of a program, at once or one after the other: the meter asks the first callback of a name alone."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    first, second = (OpenTelemetry(tracer_provider=TracerProvider(), meter_provider=provider) for _ in range(2))
+    for telemetry, pid in ((first, 1), (second, 2)):
+        telemetry(events.StepRecorded("e", "e.1", "work", True))
+        telemetry(events.WorkerStarted("desk", pid))
+        telemetry(events.WorkerBeat("desk", pid, 1000, 0.0, None))
+    assert figures(reader)["durable.steps"] == [2]
+    del first  # its engine is closed
+    second(events.StepRecorded("e", "e.2", "work", True))
+    found = figures(reader)
+    assert (found["durable.steps"], found["durable.workers"], found["durable.worker.memory"]) == ([3], [2], [1000])
+
+
+def figures(reader: InMemoryMetricReader) -> dict[str, list[float]]:
+    told = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
+    metrics = told["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+    return {metric["name"]: [each.get("value") for each in metric["data"]["data_points"]] for metric in metrics}

@@ -112,12 +112,14 @@ class HealthWatch:
     def __init__(self) -> None:
         self._watches: OrderedDict[str, _Watch] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def begin(self, watched: WatchedActor, loop: asyncio.AbstractEventLoop) -> None:
         """Watch an actor from now on; one that is watched already goes on, with its count. loop: the engine's."""
         known = self._watches.get(watched.name)
         if known is not None:
             known.watched = watched
+        if known is not None or self._closed:
             return
         while len(self._watches) >= WATCHED_MAX:
             self.end(next(iter(self._watches)))
@@ -155,7 +157,8 @@ class HealthWatch:
             monitor.reset()
 
     async def close(self) -> None:
-        """Watch none any more; checks that run are given up."""
+        """Watch none any more, from now on; checks that run are given up."""
+        self._closed = True
         for name in list(self._watches):
             self.end(name)
         for task in self._tasks:

@@ -378,3 +378,5 @@ async def test_a_check_that_refuses_to_be_cancelled_does_not_hold_up_the_end(mon
     async with asyncio.timeout(10):
         await watch.close()
     actor.answer.set()
+    watch.begin(actor, asyncio.get_running_loop())  # a message whose turn ends while its engine closes
+    assert not watch.watches(actor.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -196,3 +197,25 @@ def figures(reader: InMemoryMetricReader) -> dict[str, list[float]]:
     told = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
     metrics = told["resource_metrics"][0]["scope_metrics"][0]["metrics"]
     return {metric["name"]: [each.get("value") for each in metric["data"]["data_points"]] for metric in metrics}
+
+
+def test_the_end_of_all_providers_has_one_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that does not answer holds up the end of the spans and of the figures."""
+    answered = threading.Event()
+    waits: list[float | None] = []
+    join = threading.Thread.join
+
+    def noted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "durable-telemetry-close":
+            waits.append(timeout)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", noted)
+    telemetry = OpenTelemetry(tracer_provider=TracerProvider(), meter_provider=MeterProvider())
+    for _ in range(2):
+        provider = TracerProvider()
+        monkeypatch.setattr(provider, "shutdown", answered.wait)
+        telemetry._made.append(provider)
+    telemetry.close(0.02)
+    answered.set()
+    assert waits == [pytest.approx(0.02, abs=0.02), 0]

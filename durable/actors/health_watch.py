@@ -203,6 +203,13 @@ class StoredActor:
         if row is None or row["status"] != "running":
             return HealthUnasked.GONE
         self._row = row
+        said = await self._said(row, timeout_s)
+        after = await self._actors.row(self.name)
+        if after is None or after["created_at"] != row["created_at"]:
+            return HealthUnasked.GONE  # deleted meanwhile: a message would bring a new one into being
+        return said
+
+    async def _said(self, row: dict[str, Any], timeout_s: float) -> Health | HealthUnasked | None:
         component = self._described.component
         if component is None:
             method = self._described.method("health")

@@ -44,7 +44,7 @@ class Counts:
 
 
 class Totals:
-    """What all observers of a meter provider counted: of instruments of one name, it asks the first alone."""
+    """The counts of all observers of a meter provider, which asks the first instrument of a name alone."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

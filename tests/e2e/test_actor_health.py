@@ -212,6 +212,37 @@ async def test_a_class_is_asked_by_its_engine_at_the_interval(place: str) -> Non
         assert status((await engine.actors.get("Tank", "t")).health) == "healthy"
 
 
+@durable.actor(supervise=durable.Supervise(health=durable.HealthChecks(every=60, timeout=20, failures=1)))
+class Doomed:
+    level: int = 0
+
+    async def fill(self, ctx: durable.ActorContext, level: int) -> None:
+        self.level = level
+
+    @durable.read
+    async def health(self) -> bool:
+        moments["asked"].set()
+        await moments["deleted"].wait()
+        return False
+
+
+moments: dict[str, asyncio.Event] = {}
+
+
+async def test_an_actor_that_is_deleted_during_its_check_stays_deleted(place: str) -> None:
+    moments.update(asked=asyncio.Event(), deleted=asyncio.Event())
+    async with durable.open(place) as engine:
+        await engine.actor(Doomed, "d").fill(1)
+        check = asyncio.create_task(engine.actors.health_watch.check("actor~Doomed~d"))
+        await moments["asked"].wait()
+        await engine.actors.delete(Doomed, "d", force=True)
+        moments["deleted"].set()
+        await check
+        with pytest.raises(durable.NotFound):
+            await engine.actors.get(Doomed, "d")
+        assert not engine.actors.health_watch.watches("actor~Doomed~d")
+
+
 @durable.actor(durable=False, supervise=SUPERVISE)
 class Pump:
     stuck: bool = False

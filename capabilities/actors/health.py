@@ -16,6 +16,8 @@ EVERY_S_MAX = 60.0
 """An actor is at hand in an engine for a minute after its last message: one that is asked less often is never asked."""
 CHECK_MS_MAX = 1000
 """A check that took longer finds the component degraded (A66)."""
+REASON_CHARS_MAX = 1000
+"""What a component says of its health is kept so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,13 @@ class HealthChecks:
     failures: int = FAILURES_MAX
 
     def __post_init__(self) -> None:
-        if not 0 < self.every <= EVERY_S_MAX or not 0 < self.timeout <= EVERY_S_MAX:
-            raise InvalidSupervision(
-                f"health is asked for every so many seconds, and within so many: more than 0, at most {EVERY_S_MAX:g}; "
-                f"not {self.every!r} and {self.timeout!r}"
-            )
-        self.monitor()
+        for name, value in (("every", self.every), ("timeout", self.timeout)):
+            if not isinstance(value, int | float) or not 0 < value <= EVERY_S_MAX:
+                raise InvalidSupervision(
+                    f"health checks: {name} is seconds, more than 0 and at most {EVERY_S_MAX:g}, not {value!r}"
+                )
+        if isinstance(self.failures, bool) or not isinstance(self.failures, int) or self.failures < 1:
+            raise InvalidSupervision(f"health checks: failures is a whole number from 1, not {self.failures!r}")
 
     def monitor(self) -> HealthMonitor:
         """The count of an actor's checks."""
@@ -107,13 +110,13 @@ class HealthMonitor:
         """Count a check; None for one that did not end in time. True when the component is to be restarted now."""
         if outcome is None or outcome.status in (HealthState.UNHEALTHY, HealthState.UNKNOWN):
             self.failures += 1
-            self.reason = "its check did not end in time" if outcome is None else outcome.reason
+            self.reason = "its check did not end in time" if outcome is None else _kept(outcome.reason)
             if self.failures < self.threshold:
                 return False
             first = self.failures == self.threshold
             self.state = step_health(self.state, HealthEvent.EXHAUST)
             return first
-        self.reason = outcome.reason
+        self.reason = _kept(outcome.reason)
         if outcome.status is HealthState.DEGRADED:  # neither counts nor resets (D10)
             self.state = step_health(self.state, HealthEvent.DEGRADE)
             return False
@@ -125,3 +128,8 @@ class HealthMonitor:
         """Begin anew: the component was restarted."""
         self.failures, self.reason = 0, ""
         self.state = step_health(self.state, HealthEvent.RESET)
+
+
+def _kept(reason: str) -> str:
+    """A reason as it can be stored: of a length, and in UTF-8."""
+    return reason[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()

@@ -35,6 +35,9 @@ WATCHED_MAX = 10_000
 AT_HAND_S = 60.0
 """Seconds after its last message here for which an engine asks an actor; instances are kept as long."""
 
+CLOSE_S = 2.0
+"""Seconds that the end of an engine waits for checks that were given up: code can refuse to be cancelled."""
+
 log = logging.getLogger("durable.actors")
 
 
@@ -79,15 +82,19 @@ class ActorHealth:
 async def ask_in_time(ask: Callable[[], Any], timeout_s: float) -> Health | None:
     """Ask a method in Python for its object's health; None where it took longer."""
     begun = time.monotonic()
+    task = asyncio.current_task()
+    assert task is not None
     try:
-        async with asyncio.timeout(timeout_s) as timer:
+        async with asyncio.timeout(timeout_s):
             value = ask()
             value = await value if inspect.isawaitable(value) else value
-        return checked(read_health(value), (time.monotonic() - begun) * 1_000)
-    except Exception as error:
-        if timer.expired():
-            return None
-        return Health(HealthState.UNHEALTHY, f"its check raised {type(error).__name__}: {error}")
+        said = read_health(value)
+    except (Exception, asyncio.CancelledError, SystemExit) as error:
+        if task.cancelling():
+            raise
+        said = Health(HealthState.UNHEALTHY, f"its check raised {type(error).__name__}: {error}")
+    took_s = time.monotonic() - begun
+    return checked(said, took_s * 1_000) if took_s < timeout_s else None
 
 
 @dataclass(slots=True)
@@ -105,12 +112,14 @@ class HealthWatch:
     def __init__(self) -> None:
         self._watches: OrderedDict[str, _Watch] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def begin(self, watched: WatchedActor, loop: asyncio.AbstractEventLoop) -> None:
         """Watch an actor from now on; one that is watched already goes on, with its count. loop: the engine's."""
         known = self._watches.get(watched.name)
         if known is not None:
             known.watched = watched
+        if known is not None or self._closed:
             return
         while len(self._watches) >= WATCHED_MAX:
             self.end(next(iter(self._watches)))
@@ -133,43 +142,45 @@ class HealthWatch:
             return
         watched, monitor = watch.watched, watch.monitor
         said = await watched.ask(watched.checks.timeout)
-        if said is HealthUnasked.GONE:
+        if self._watches.get(name) is not watch:
+            return  # it was given up meanwhile
+        if said is HealthUnasked.GONE and watch.watched is watched:  # no message came meanwhile
             self.end(name)
         if isinstance(said, HealthUnasked):
             return
-        restarts = monitor.take(said)
+        monitor.take(said)
         if monitor.state not in (HealthState.UNKNOWN, watch.told):
-            watch.told = monitor.state
             await watched.found(monitor.state, monitor.reason)
-        if restarts:
-            reason = monitor.reason
+            watch.told = monitor.state
+        if monitor.state is HealthState.UNHEALTHY:  # still, where the store failed at the last check
+            await watched.unhealthy(monitor.reason)
             monitor.reset()
-            await watched.unhealthy(reason)
 
     async def close(self) -> None:
-        """Watch none any more; checks that run are given up."""
+        """Watch none any more, from now on; checks that run are given up."""
+        self._closed = True
         for name in list(self._watches):
             self.end(name)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
 
     def _timer(self, watched: WatchedActor, loop: asyncio.AbstractEventLoop) -> asyncio.TimerHandle:
         return loop.call_later(watched.checks.every, self._due, watched.name)
 
     def _due(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._checked(name))
+        task = asyncio.get_running_loop().create_task(self._checked(self._watches[name]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _checked(self, name: str) -> None:
+    async def _checked(self, watch: _Watch) -> None:
+        name = watch.watched.name
         try:
             await self.check(name)
         except Exception as error:  # of the store, mostly: the next check may find it again
             log.warning("%s: its health could not be asked for: %s", name, error)
-        watch = self._watches.get(name)
-        if watch is not None:
+        if self._watches.get(name) is watch:
             watch.timer = self._timer(watch.watched, asyncio.get_running_loop())
 
 
@@ -192,6 +203,13 @@ class StoredActor:
         if row is None or row["status"] != "running":
             return HealthUnasked.GONE
         self._row = row
+        said = await self._said(row, timeout_s)
+        after = await self._actors.row(self.name)
+        if after is None or after["created_at"] != row["created_at"]:
+            return HealthUnasked.GONE  # deleted meanwhile: a message would bring a new one into being
+        return said
+
+    async def _said(self, row: dict[str, Any], timeout_s: float) -> Health | HealthUnasked | None:
         component = self._described.component
         if component is None:
             method = self._described.method("health")

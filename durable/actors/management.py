@@ -380,10 +380,10 @@ class Actors:
 
     async def health_changed(self, actor: str, state: HealthState, reason: str) -> None:
         """Keep what was found beside the actor, and tell the engine's observers."""
-        self.note(f"health_{state}", actor, reason)
         found = msgspec.json.encode(ActorHealth(str(state), reason, int(time.time() * 1_000))).decode()
         place = {"namespace": ids.health_of(actor), "key": "health", "value": found, "quota": KV_BYTES_MAX}
         await self._engine.store.request("kv.set", place)
+        self.note(f"health_{state}", actor, reason)
 
     def let_go(self, actor: str) -> None:
         """End the instance that is kept here for an actor."""

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from time import monotonic
+from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
@@ -42,16 +43,50 @@ class Counts:
         return [Observation(total, dict(labels)) for labels, total in [*self._totals.items()]]
 
 
+class Totals:
+    """The counts of all observers of a meter provider, which asks the first instrument of a name alone."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._counts: dict[str, Counts] = {}
+        self._observers: WeakSet[Instruments] = WeakSet()
+
+    def enter(self, observer: Instruments) -> None:
+        """One more counts."""
+        with self.lock:
+            self._observers.add(observer)
+
+    def of(self, name: str) -> Counts:
+        """The totals of an instrument."""
+        return self._counts.setdefault(name, Counts(self._flush))
+
+    def memory(self, _options: CallbackOptions) -> Iterable[Observation]:
+        """The resident bytes of the workers of all."""
+        return [Observation(sum(size for each in self._known() for size in [*each.resident.values()]))]
+
+    def _flush(self) -> None:
+        for each in self._known():
+            each.flush()
+
+    def _known(self) -> list[Instruments]:
+        with self.lock:
+            return list(self._observers)
+
+
+_totals: WeakKeyDictionary[MeterProvider, Totals] = WeakKeyDictionary()
+
+
 class Instruments:
     """An observer that counts and measures with a meter provider."""
 
     def __init__(self, provider: MeterProvider) -> None:
         meter = provider.get_meter(SCOPE)
+        totals = _totals.setdefault(provider, Totals())
         self._queue: deque[tuple[Event, float]] = deque()
-        self._lock = threading.Lock()
+        self._lock = totals.lock
 
         def counts(name: str, unit: str, description: str) -> Counts:
-            counted = Counts(self.flush)
+            counted = totals.of(name)
             meter.create_observable_counter(name, [counted], unit, description)
             return counted
 
@@ -71,10 +106,10 @@ class Instruments:
         self._queue_depth = meter.create_gauge("durable.queue.executions", "{execution}", "Executions of a queue")
         self._queue_age = meter.create_gauge("durable.queue.age", "s", "How long the first in line has waited")
         self._fired = counts("durable.schedule.ticks", "{tick}", "Ticks of schedules, by what they did")
-        self._workers = Counts(self.flush)
+        self._workers = totals.of("durable.workers")
         meter.create_observable_up_down_counter("durable.workers", [self._workers], "{process}", "Workers that live")
         self._worker_start = meter.create_histogram("durable.worker.start.duration", "s", "A worker's start")
-        meter.create_observable_gauge("durable.worker.memory", [self._memory], "By", "Resident bytes of all workers")
+        meter.create_observable_gauge("durable.worker.memory", [totals.memory], "By", "Resident bytes of all workers")
         self._checkpoint_size = meter.create_histogram("durable.checkpoint.size", "By", "What a checkpoint adds")
         self._checkpoint_duration = meter.create_histogram("durable.checkpoint.duration", "s", "Arrival to commit")
         self._restores = counts("durable.checkpoint.restores", "{restore}", "Sessions restored")
@@ -83,7 +118,9 @@ class Instruments:
         self._names: dict[str, set[str]] = defaultdict(set)
         self._functions: dict[str, tuple[str, int]] = {}
         self._begun: dict[str, float] = {}
-        self._resident: dict[int, int] = {}
+        self.resident: dict[int, int] = {}
+        """Bytes of the workers that live, by pid."""
+        totals.enter(self)
 
     def __call__(self, event: Event) -> None:
         """Note an event; it is counted by `flush`, which the meter calls when it collects."""
@@ -159,9 +196,9 @@ class Instruments:
                 self._worker_start.record(took_ms / 1000)
             case events.WorkerEnded(pid=pid):
                 self._workers.add(-1)
-                self._resident.pop(pid, None)
+                self.resident.pop(pid, None)
             case events.WorkerBeat(pid=pid, memory=memory):
-                self._resident[pid] = memory
+                self.resident[pid] = memory
             case events.CheckpointMade(size_bytes=size_bytes, took_ms=took_ms):
                 self._checkpoint_size.record(size_bytes)
                 self._checkpoint_duration.record(took_ms / 1000)
@@ -176,9 +213,6 @@ class Instruments:
                 self._prompts.add(1, ("event", "expired"))
             case _:
                 self._of_queue(event)
-
-    def _memory(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(sum([*self._resident.values()]))]
 
     # -- queues and schedules -------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from typing import Self, override
 
@@ -96,8 +97,9 @@ class OpenTelemetry:
         ends = [threading.Thread(target=each.shutdown, name="durable-telemetry-close", daemon=True) for each in made]
         for end in ends:
             end.start()
+        ends_at = time.monotonic() + timeout_s
         for end in ends:
-            end.join(timeout_s)
+            end.join(max(0.0, ends_at - time.monotonic()))
             if end.is_alive():
                 logger.warning("the collector did not answer within %g s; what was left is dropped", timeout_s)
 

@@ -13,7 +13,9 @@ from typing import Any
 import psycopg
 import pytest
 
+import durable
 from durable.core.errors import CheckpointError, Halted, StoreUnreachable
+from durable.core.limits import LEASE_MS
 from durable.store import writer
 from durable.store.operations import halted_waits, output, request_table
 from durable.store.operations.lock_keys import WHOLE, keys_of
@@ -23,6 +25,7 @@ from durable.store.postgres import chunks as chunks_module
 from durable.store.postgres import reads as reads_module
 from durable.store.postgres import store as store_module
 from durable.store.postgres.address import address_of
+from durable.store.postgres.connection import explain
 from durable.store.postgres.store import PostgresStore
 from durable.store.postgres.transaction import PostgresTx
 from durable.store.postgres.writer import PostgresWriter
@@ -459,3 +462,28 @@ async def test_a_server_that_takes_no_writes_for_a_while_counts_as_away(
         found = (await store.request("promise.create", promise("after"))).data["promise"]
         assert found["state"] == "pending"
         assert (await store.request("promise.get", {"id": last})).status == 200
+
+
+@durable.function
+async def one(ctx: durable.Context) -> int:
+    return 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_function_that_a_cut_commit_acquired_begins_at_once(
+    crashing_server: PostgresServer, proxy: Proxy, moment: Moment
+) -> None:
+    """Its engine is told with the answer, which is asked for where it was lost; nobody waits for a lease to run out."""
+    async with durable.open(proxy.url(address_of(crashing_server.url()).schema)) as engine:
+        proxy.cut_next(moment, b"UPDATE tasks")
+        async with asyncio.timeout(LEASE_MS / 1000):
+            assert await (await engine.start(one, id="a")).result() == 1
+        assert proxy.cuts == 1
+        answer = await engine.store.request("task.get", {"id": "exec:a"})
+        assert answer.data["task"]["version"] == 1
+
+
+def test_a_full_disk_of_the_server_is_told_with_what_to_do() -> None:
+    told = str(explain(address_of("postgresql:///x?schema=s"), psycopg.errors.DiskFull("could not extend file")))
+    assert told.count("disk") == 2
+    assert "could not extend file; the server's disk is full; free some disk space, then it goes on" in told

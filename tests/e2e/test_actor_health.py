@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from wasmtime import wat2wasm
 
 import durable
+from capabilities.actors.health import Health
+from capabilities.actors.states import HealthState
+from durable.actors.health_watch import HealthUnasked, HealthWatch
 from durable.core.events import ActorSupervised, Event
 from tests.e2e.test_actors import holds
 
@@ -208,6 +212,37 @@ async def test_a_class_is_asked_by_its_engine_at_the_interval(place: str) -> Non
         assert status((await engine.actors.get("Tank", "t")).health) == "healthy"
 
 
+@durable.actor(supervise=durable.Supervise(health=durable.HealthChecks(every=60, timeout=20, failures=1)))
+class Doomed:
+    level: int = 0
+
+    async def fill(self, ctx: durable.ActorContext, level: int) -> None:
+        self.level = level
+
+    @durable.read
+    async def health(self) -> bool:
+        moments["asked"].set()
+        await moments["deleted"].wait()
+        return False
+
+
+moments: dict[str, asyncio.Event] = {}
+
+
+async def test_an_actor_that_is_deleted_during_its_check_stays_deleted(place: str) -> None:
+    moments.update(asked=asyncio.Event(), deleted=asyncio.Event())
+    async with durable.open(place) as engine:
+        await engine.actor(Doomed, "d").fill(1)
+        check = asyncio.create_task(engine.actors.health_watch.check("actor~Doomed~d"))
+        await moments["asked"].wait()
+        await engine.actors.delete(Doomed, "d", force=True)
+        moments["deleted"].set()
+        await check
+        with pytest.raises(durable.NotFound):
+            await engine.actors.get(Doomed, "d")
+        assert not engine.actors.health_watch.watches("actor~Doomed~d")
+
+
 @durable.actor(durable=False, supervise=SUPERVISE)
 class Pump:
     stuck: bool = False
@@ -251,9 +286,15 @@ async def test_an_actor_in_memory_that_hangs_is_restarted(tmp_path: Path) -> Non
 
 
 def test_checks_that_cannot_be_made_are_refused() -> None:
-    for wrong in ({"every": 0}, {"every": 61}, {"timeout": 0}, {"failures": 0}):
-        with pytest.raises(durable.InvalidSupervision):
-            durable.HealthChecks(**wrong)
+    nan = float("nan")
+    for name, values in {
+        "every": (0, 61, nan, "5", None),
+        "timeout": (0, nan, "2"),
+        "failures": (0, 2.5, nan, "3", True),
+    }.items():
+        for value in values:
+            with pytest.raises(durable.InvalidSupervision, match=name):
+                durable.HealthChecks(**{name: value})  # type: ignore[arg-type]
     with pytest.raises(durable.InvalidSupervision, match="HealthChecks"):
         durable.Supervise(health=5)  # type: ignore[arg-type]
     with pytest.raises(durable.InvalidSupervision, match="no method to ask"):
@@ -262,3 +303,111 @@ def test_checks_that_cannot_be_made_are_refused() -> None:
         class Silent:
             async def health(self, ctx: durable.ActorContext) -> int:
                 return 0
+
+
+# -- checks that go wrong ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [asyncio.CancelledError(), SystemExit(3), RuntimeError("\udcff"), "never", [1], 7])
+async def test_whatever_a_check_does_is_counted_as_failed(tmp_path: Path, said: object) -> None:
+    @durable.actor(durable=False, supervise=SUPERVISE)
+    class Odd:
+        async def wake(self, ctx: durable.ActorContext) -> None: ...
+
+        async def health(self, ctx: Any) -> object:
+            if isinstance(said, BaseException):
+                raise said
+            if said == "never":
+                with pytest.raises(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+            return said
+
+    async with durable.open(tmp_path / "work.db") as engine:
+        watch = engine.actors.local.health_watch
+        await engine.actor(Odd, "o").wake()
+        for _ in range(3):
+            await watch.check("actor~Odd~o")
+        assert watch.watches("actor~Odd~o")
+        assert status(await engine.actors.health(Odd, "o")) == "unhealthy"
+
+
+class Asked:
+    """An actor that says what a test wants, and whose store may fail."""
+
+    name = "actor~asked~a"
+    checks = durable.HealthChecks(every=0.01, timeout=1, failures=1)
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+        self.said: Health | HealthUnasked = Health(HealthState.UNHEALTHY, "\udcff" * 5000)
+        self.told: list[str] = []
+
+    async def ask(self, timeout_s: float) -> Health | HealthUnasked:
+        self.asked.set()
+        await self.answer.wait()
+        return self.said
+
+    async def found(self, state: HealthState, reason: str) -> None:
+        self._say(f"{state} {len(reason.encode())}")
+
+    async def unhealthy(self, reason: str) -> None:
+        self._say("restart")
+
+    def _say(self, what: str) -> None:
+        if self.broken:
+            raise durable.StoreFull("no room")
+        self.told.append(what)
+
+
+async def test_a_store_that_fails_at_the_wrong_moment_loses_no_restart() -> None:
+    watch, actor = HealthWatch(), Asked()
+    actor.answer.set()
+    actor.broken = True
+    watch.begin(actor, asyncio.get_running_loop())
+    with pytest.raises(durable.StoreFull):
+        await watch.check(actor.name)
+    actor.broken = False
+    await watch.check(actor.name)
+    assert actor.told == ["unhealthy 1000", "restart"]
+    await watch.close()
+
+
+async def test_an_actor_that_goes_and_comes_back_during_a_check_is_asked_by_one_timer() -> None:
+    loop = asyncio.get_running_loop()
+    watch, actor, again = HealthWatch(), Asked(), Asked()
+    watch.begin(actor, loop)
+    await actor.asked.wait()
+    watch.end(actor.name)
+    watch.begin(again, loop)
+    await again.asked.wait()
+    timer = watch._watches[actor.name].timer
+    actor.answer.set()
+    await asyncio.wait(watch._tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert actor.told == []
+    assert watch._watches[actor.name].timer is timer  # the second one's, whose check has not ended
+    again.said = HealthUnasked.GONE
+    watch.begin(actor, loop)  # a message meanwhile
+    again.answer.set()
+    await asyncio.wait(watch._tasks)
+    assert watch.watches(actor.name)
+    await watch.close()
+
+
+async def test_a_check_that_refuses_to_be_cancelled_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stubborn(Asked):
+        async def ask(self, timeout_s: float) -> Health | HealthUnasked:
+            while not self.answer.is_set():
+                with suppress(asyncio.CancelledError):
+                    await super().ask(timeout_s)
+            return self.said
+
+    monkeypatch.setattr("durable.actors.health_watch.CLOSE_S", 0.01)
+    watch, actor = HealthWatch(), Stubborn()
+    watch.begin(actor, asyncio.get_running_loop())
+    await actor.asked.wait()
+    async with asyncio.timeout(10):
+        await watch.close()
+    actor.answer.set()
+    watch.begin(actor, asyncio.get_running_loop())  # a message whose turn ends while its engine closes
+    assert not watch.watches(actor.name)

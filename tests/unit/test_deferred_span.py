@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -174,3 +175,47 @@ def test_figures_are_there_when_the_meter_collects() -> None:
     metrics = {metric.name: metric.data for r in data.resource_metrics for s in r.scope_metrics for metric in s.metrics}
     assert metrics["durable.steps"].data_points[0].value == 1  # type: ignore[union-attr]
     assert metrics["durable.step.duration"].data_points[0].count == 1  # type: ignore[union-attr]
+
+
+def test_observers_of_one_meter_provider_all_count() -> None:
+    """Engines of a program, at once or one after the other: the meter asks the first callback of a name alone."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    first, second = (OpenTelemetry(tracer_provider=TracerProvider(), meter_provider=provider) for _ in range(2))
+    for telemetry, pid in ((first, 1), (second, 2)):
+        telemetry(events.StepRecorded("e", "e.1", "work", True))
+        telemetry(events.WorkerStarted("desk", pid))
+        telemetry(events.WorkerBeat("desk", pid, 1000, 0.0, None))
+    assert figures(reader)["durable.steps"] == [2]
+    del first  # its engine is closed
+    second(events.StepRecorded("e", "e.2", "work", True))
+    found = figures(reader)
+    assert (found["durable.steps"], found["durable.workers"], found["durable.worker.memory"]) == ([3], [2], [1000])
+
+
+def figures(reader: InMemoryMetricReader) -> dict[str, list[float]]:
+    told = json.loads(reader.get_metrics_data().to_json())  # type: ignore[union-attr]
+    metrics = told["resource_metrics"][0]["scope_metrics"][0]["metrics"]
+    return {metric["name"]: [each.get("value") for each in metric["data"]["data_points"]] for metric in metrics}
+
+
+def test_the_end_of_all_providers_has_one_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that does not answer holds up the end of the spans and of the figures."""
+    answered = threading.Event()
+    waits: list[float | None] = []
+    join = threading.Thread.join
+
+    def noted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if thread.name == "durable-telemetry-close":
+            waits.append(timeout)
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", noted)
+    telemetry = OpenTelemetry(tracer_provider=TracerProvider(), meter_provider=MeterProvider())
+    for _ in range(2):
+        provider = TracerProvider()
+        monkeypatch.setattr(provider, "shutdown", answered.wait)
+        telemetry._made.append(provider)
+    telemetry.close(0.02)
+    answered.set()
+    assert waits == [pytest.approx(0.02, abs=0.02), 0]

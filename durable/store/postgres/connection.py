@@ -140,7 +140,7 @@ _HINTS = {
     "28000": "the server does not let this user in from here (pg_hba.conf)",
     "3D000": "the database does not exist; make it with `createdb`",
     "42501": "the user may not do that; a store needs to make a schema, or to own it",
-    "53100": "the server's disk is full; free some space, then it goes on",
+    "53100": f"the server's disk is full; {ADVICE}",
     "53300": "the server has no connection left; an engine needs four",
 }
 
@@ -161,7 +161,7 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
     if isinstance(error, psycopg.errors.DiskFull):
-        return StoreFull(f"{message}; the database's {ADVICE}")
+        return StoreFull(message)
     if error.sqlstate in ("28P01", "28000") or any(each in text for each in _DENIED):
         return StoreDenied(message)
     refused = error.sqlstate == "3D000" or "does not exist" in text

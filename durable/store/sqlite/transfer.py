@@ -11,6 +11,7 @@ from pathlib import Path
 
 from durable.core.errors import Conflict, StoreError, StoreMissing
 from durable.store import owner_check
+from durable.store.operations.large_values import USED_BLOBS
 from durable.store.operations.row_records import Row
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import (
@@ -44,7 +45,7 @@ class _File:
         return iter(self._connection.execute(f"SELECT {','.join(columns)} FROM {table} {WANTED.get(table, '')}"))
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        used = {row[0] for row in self._connection.execute("SELECT DISTINCT digest FROM checkpoint_uses")}
+        used = {row[0] for row in self._connection.execute(USED_BLOBS)}
         for file in blobs(self._path):
             if file.name in used:
                 yield file.name, file.read_bytes()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from durable.core.errors import StoreError
+from durable.store.operations.large_values import USED_BLOBS
 from durable.store.operations.listener_posts import URLS
 from durable.store.sqlite.file import explain, load_key, reading
 from durable.store.upkeep.blobs import alone, blobs, directory
@@ -91,7 +92,7 @@ def _copy(store: Path, target: Path, beside: Path, draft: Path) -> Copied:
             with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
                 source.backup(copy, pages=_STEP_PAGES, progress=_passing)
                 _check(copy)
-                wanted = {row[0] for row in copy.execute("SELECT DISTINCT digest FROM checkpoint_uses")}
+                wanted = {row[0] for row in copy.execute(USED_BLOBS)}
         except sqlite3.Error as error:
             raise explain(draft, error) from error
     write_private(Path(f"{target}.key"), key)

@@ -23,7 +23,7 @@ NUMBERED = ("checkpoints", "audit", "dead_letters", "outbox")
 WANTED = {"outbox": f"WHERE {URLS}"}
 """The rows of a table that are copied, where that is not all of them."""
 BLOBS = "blobs"
-"""Large chunks, in the counts: rows in a database, files beside a file."""
+"""Large chunks and values, in the counts: rows in a database, files beside a file."""
 
 
 class Readable(Protocol):
@@ -36,7 +36,7 @@ class Readable(Protocol):
         """All rows of a table, in any order."""
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Large chunks that checkpoints use, by digest."""
+        """Large chunks and values that something refers to, by digest."""
 
 
 class CopySource(Readable, Protocol):

@@ -1,4 +1,4 @@
-"""Large chunks (as the directory's `Blobs`, for threads) and large values in the database (specs/postgres.md, Blobs)."""
+"""Large chunks (as `Blobs` of a directory, for threads) and large values in the database (specs/postgres.md, Blobs)."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ from durable.core.limits import BLOB_GRACE_S, INLINE_CHARS_MAX, VALUE_BYTES_MAX
 from durable.core.value_codec import ValueCodec
 from durable.sessions.checkpoints.retention import sweep_chunks
 from durable.store.direct_store import DirectStore
-from durable.store.operations.large_values import USED_BLOBS
 from durable.store.port import open_direct
 from durable.store.upkeep import copy, doctor
 from durable.store.upkeep.backup import backup
+from durable.store.upkeep.copied_tables import USED_BLOBS
 from durable.store.upkeep.gc import collect
 from tests.postgres_server import PostgresServer, behind
 

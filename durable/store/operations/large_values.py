@@ -114,13 +114,6 @@ def _bytes_of(data: str) -> tuple[str, bytes]:
     return (_BASE64, raw) if data.endswith(end) else (_TEXT, data.encode())
 
 
-USED_BLOBS = """
-    SELECT digest FROM checkpoint_uses
-    UNION SELECT substr(param_data, 2, 64) FROM promises WHERE substr(param_data, 1, 1) = '@'
-    UNION SELECT substr(value_data, 2, 64) FROM promises WHERE substr(value_data, 1, 1) = '@'
-    UNION SELECT substr(data, 2, 64) FROM signals WHERE substr(data, 1, 1) = '@'"""
-"""The addresses of all blobs that something refers to. Of data that only begins as a reference does come more."""
-
 IS_USED = """(
     EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest = b.digest)
     OR EXISTS (SELECT 1 FROM promises WHERE substr(param_data, 1, 1) = '@' AND substr(param_data, 2, 64) = b.digest)

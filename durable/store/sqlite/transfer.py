@@ -11,7 +11,6 @@ from pathlib import Path
 
 from durable.core.errors import Conflict, StoreError, StoreMissing
 from durable.store import owner_check
-from durable.store.operations.large_values import USED_BLOBS
 from durable.store.operations.row_records import Row
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import (
@@ -26,7 +25,7 @@ from durable.store.sqlite.file import (
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS, sync_path, write_private
 from durable.store.upkeep.blobs import alone, blobs, directory
-from durable.store.upkeep.copied_tables import WANTED
+from durable.store.upkeep.copied_tables import USED_BLOBS, WANTED
 
 _BESIDE = ("-journal", "-wal", "-shm", ".key")
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from durable.core.errors import StoreError
-from durable.store.operations.large_values import USED_BLOBS
 from durable.store.operations.listener_posts import URLS
 from durable.store.sqlite.file import explain, load_key, reading
 from durable.store.upkeep.blobs import alone, blobs, directory
+from durable.store.upkeep.copied_tables import USED_BLOBS
 
 _STEP_PAGES = 2_048
 """Pages copied before the copy looks whether it is to end: 8 MiB."""

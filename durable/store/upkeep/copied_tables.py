@@ -25,6 +25,13 @@ WANTED = {"outbox": f"WHERE {URLS}"}
 BLOBS = "blobs"
 """Large chunks and values, in the counts: rows in a database, files beside a file."""
 
+USED_BLOBS = """
+    SELECT digest FROM checkpoint_uses
+    UNION SELECT substr(param_data, 2, 64) FROM promises WHERE substr(param_data, 1, 1) = '@'
+    UNION SELECT substr(value_data, 2, 64) FROM promises WHERE substr(value_data, 1, 1) = '@'
+    UNION SELECT substr(data, 2, 64) FROM signals WHERE substr(data, 1, 1) = '@'"""
+"""The addresses of all blobs that something refers to. Of data that only begins as a reference does come more."""
+
 
 class Readable(Protocol):
     """An end of a copy, as it is read."""

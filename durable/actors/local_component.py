@@ -24,7 +24,7 @@ log = logging.getLogger("durable.actors")
 
 
 def for_instance(message: LocalMessage) -> InstanceMessage | None:
-    """The message of an instance for one of the actor; None for one that needs more than a call, or has wrong arguments."""
+    """The message of an instance for one of the actor; None where a call is not enough, or its arguments are wrong."""
     from capabilities.sandbox.wasm.actor_instance import InstanceMessage
 
     method, args, kwargs, *_ = message

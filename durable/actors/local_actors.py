@@ -1,4 +1,4 @@
-"""Actors that are kept in memory: `@durable.actor(durable=False)` (specs/actors.md, L1-L5).
+"""Actors that are kept in memory: `@durable.actor(durable=False)` (specs/actors.md, L1-L5, L10).
 
 The same classes, mailboxes and supervision without the store. An actor is a mailbox and an object; a task of the loop
 exists only while there is mail.
@@ -23,6 +23,7 @@ from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.errors import (
     ActorCycle,
     ActorNotFound,
+    ActorNotReady,
     ActorStopped,
     ActorUnhealthy,
     InvalidSupervision,
@@ -42,6 +43,7 @@ from capabilities.actors.topics import Subscriptions
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
 from durable.actors.actor_requests import failure_of, reply_data
 from durable.actors.health_watch import ActorHealth, HealthUnasked, HealthWatch, ask_in_time
+from durable.actors.local_component import ComponentVisit, LocalComponentActor
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
@@ -142,35 +144,67 @@ class LocalActor:
     async def _work(self) -> None:
         try:
             while len(self._mailbox):
-                await self._turn(self._mailbox.take())
+                message, made = self._mailbox.take(), self._object
+                left: LocalMessage | None = message
+                if len(self._mailbox) and isinstance(made, LocalComponentActor) and made.alive:
+                    left = await self._visit(made, message)
+                if left is not None:
+                    await self._turn(left)
         finally:
             self._task = None
             if self._mailbox.closed:  # it was stopped meanwhile
                 self._drop_object()
 
-    async def _turn(self, message: LocalMessage) -> None:
-        method, args, kwargs, reply, chain = message
-        context = LocalContext(self, chain)
+    async def _visit(self, made: LocalComponentActor, message: LocalMessage) -> LocalMessage | None:
+        """Take it and those behind it in one visit of a thread: the message that is left for a turn of its own."""
+
+        def enter(message: LocalMessage) -> bool:
+            _chain.set((*message[4], self.name))
+            return self._object is made and made.alive
+
+        visit = ComponentVisit(self.name, message, self._mailbox)
+        try:
+            await made.visit(visit, enter)
+        except asyncio.CancelledError:
+            if visit.message is not None:
+                _fail(visit.message, ActorStopped(shown(self.name), self.note))
+            raise
+        except Exception as error:  # its instance was ended before the visit
+            visit.error = error
+        finally:
+            for each, value in visit.replied:
+                self._noted(each)
+                _reply(each, value)
+        if visit.error is None or visit.message is None or isinstance(visit.error, ActorNotReady):
+            return visit.message
+        if not await self._gives_up(visit.error):
+            return visit.message
+        self._noted(visit.message)
+        _fail(visit.message, visit.error)
+        return None
+
+    def _noted(self, message: LocalMessage) -> None:
         if self.house.limits.metrics:
-            self.house.note("message", self, method.name)
+            self.house.note("message", self, message[0].name)
+
+    async def _turn(self, message: LocalMessage) -> None:
+        method, args, kwargs, _, chain = message
+        context = LocalContext(self, chain)
+        self._noted(message)
         _chain.set((*chain, self.name))
         while True:
             try:
                 made = await self._instance(context)
                 given = args if method.reads else (context, *args)
                 value = method.fn(made, *given, **kwargs)
-                found = await value if inspect.isawaitable(value) else value
-                if reply is not None and not reply.done():
-                    reply.set_result(found)
+                _reply(message, await value if inspect.isawaitable(value) else value)
                 return
             except asyncio.CancelledError:
-                if reply is not None and not reply.done():
-                    reply.set_exception(ActorStopped(shown(self.name), self.note))
+                _fail(message, ActorStopped(shown(self.name), self.note))
                 raise
             except Exception as error:
                 if await self._gives_up(error):
-                    if reply is not None and not reply.done():
-                        reply.set_exception(error)
+                    _fail(message, error)
                     return
 
     async def _instance(self, context: LocalContext) -> Any:
@@ -309,9 +343,8 @@ class LocalActor:
             self._drop_object()
         self._mailbox.close()
         waiting = self._mailbox.drain()
-        for _, _, _, reply, _ in waiting:
-            if reply is not None and not reply.done():
-                reply.set_exception(ActorStopped(shown(self.name), note))
+        for each in waiting:
+            _fail(each, ActorStopped(shown(self.name), note))
         return len(waiting)
 
 
@@ -545,6 +578,18 @@ class LocalReference(ActorReference):
             return await asyncio.wait_for(asyncio.shield(reply), timeout)
         except TimeoutError:
             raise RequestTimedOut(shown(self._name), timeout) from None
+
+
+def _reply(message: LocalMessage, value: Any) -> None:
+    reply = message[3]
+    if reply is not None and not reply.done():
+        reply.set_result(value)
+
+
+def _fail(message: LocalMessage, error: Exception) -> None:
+    reply = message[3]
+    if reply is not None and not reply.done():
+        reply.set_exception(error)
 
 
 class _Done:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import math
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,29 @@ def test_a_closed_mailbox_drains_and_then_ends() -> None:
     with pytest.raises(MailboxClosed):
         mailbox.take()
     assert (mailbox.counters.sent, mailbox.counters.received) == (1, 1)
+
+
+def test_a_message_is_taken_by_another_thread_or_drained_never_both() -> None:
+    for _ in range(50):
+        mailbox: Mailbox[int] = Mailbox("m", capacity=None)
+        for number in range(500):
+            mailbox.offer(number)
+        taken: list[int] = []
+        begun = threading.Event()
+
+        def take(mailbox: Mailbox[int] = mailbox, taken: list[int] = taken, begun: threading.Event = begun) -> None:
+            with suppress(Empty, MailboxClosed):
+                while True:
+                    taken.append(mailbox.take())
+                    begun.set()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        begun.wait()
+        mailbox.close()
+        drained = mailbox.drain()
+        thread.join()
+        assert sorted(taken + drained) == list(range(500))
 
 
 @given(st.lists(st.one_of(st.integers(0, 9), st.just("take"), st.just("close")), max_size=60), st.integers(1, 5))

@@ -687,7 +687,7 @@ class MoveExecutions(Body, frozen=True, kw_only=True):
 
 
 class ExecutionMove(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one execution. `ok`: it is moved, or would be; else it stays, and `reason` says why."""
+    """The move of one execution. `ok`: it is moved, or would be; else it stays, and `reason` says why."""
 
     id: str
     function: str
@@ -698,7 +698,7 @@ class ExecutionMove(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MoveOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of executions that were to be moved. `next`: the cursor to go on with, null at the end."""
+    """The moves of several executions. `next`: the cursor to go on with, null at the end."""
 
     items: list[ExecutionMove]
     dry_run: bool

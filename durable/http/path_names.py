@@ -30,7 +30,10 @@ class PathParts:
 
 def path_names(request: Request) -> dict[str, str]:
     """The names in the path, by what the route calls them."""
-    return {name: each.replace(_SLASH, "/") for name, each in request.path_params.items()}
+    names: dict[str, str] = request.path_params
+    if b"%00" in request.scope["raw_path"]:  # the character itself was sent, and nothing was put in its place
+        return dict(names)
+    return {name: each.replace(_SLASH, "/") for name, each in names.items()}
 
 
 def sent_path(request: Request) -> str:

@@ -93,7 +93,8 @@ async def test_names_with_slashes(tmp_path: Path) -> None:
         assert [each.value async for each in client.stream("s", "reports/daily")] == ["a"]
         headers = {"authorization": f"Bearer {TOKEN}"}
         place = f"{server.url}/executions/s/streams/"
-        for path, status in (("reports%2Fdaily", 200), ("reports/daily", 404), ("reports%2Fdaily%00", 404), ("a%00b", 400)):
+        sent = {"reports%2Fdaily": 200, "reports/daily": 404, "reports%2Fdaily%00": 404, "a%00b": 400}
+        for path, status in sent.items():
             async with server.http.get(URL(f"{place}{path}", encoded=True), headers=headers) as response:
                 assert response.status == status, path
         assert (await server.call("GET", "/executions/s%2Fstreams/reports"))[0] == 404

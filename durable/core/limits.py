@@ -241,6 +241,10 @@ RECORD_BYTES_MAX = 256 * 2**20
 ALIAS_ROWS = 1_000
 """Executions that `durable alias` looks at in one transaction: some milliseconds in which nothing else is written."""
 
+REKEY_ROWS = 1_000
+REKEY_BYTES = 4 * 2**20
+"""Rows that `durable keys` looks at in one transaction, and data of one answer: some milliseconds of the writer."""
+
 SWEEP_ROWS = 100
 """Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""
 

@@ -47,7 +47,7 @@ from durable.actors.local_component import ComponentVisit, LocalComponentActor
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
-from durable.actors.turn import is_cancelled
+from durable.actors.turn import SENDERS_OWN, is_cancelled
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, ExecutionError
 from durable.records.values import encode
@@ -230,6 +230,8 @@ class LocalActor:
             _fail(message, ActorStopped(shown(self.name), self.note))
             raise error
         raised = error if isinstance(error, Exception) else _raised(error)
+        if isinstance(error, TypeError):
+            raised = _unfit(message, error) or error
         try:
             ends = await self._gives_up(raised)
         except asyncio.CancelledError:  # in its backoff
@@ -271,7 +273,7 @@ class LocalActor:
     async def _gives_up(self, error: Exception) -> bool:
         """Whether the turn ends with this error; else the actor was restarted, and it is taken again."""
         supervise = self.described.supervise
-        if supervise is None or supervise.answers(error) or is_cancelled():
+        if supervise is None or isinstance(error, SENDERS_OWN) or supervise.answers(error) or is_cancelled():
             return True
         if await self.may_restart():
             self._renew()
@@ -625,12 +627,18 @@ class LocalReference(ActorReference):
         if chain:
             chain = tuple(turn for turn in chain if not turn.ended)
         if self._tells:
-            self._take((method, args, kwargs, None, chain))
+            try:
+                self._take((method, args, kwargs, None, chain))
+            except (ActorStopped, MessagingError) as error:
+                return _refused(error)
             return _done()
         if any(turn.name == self._name for turn in chain):
-            raise ActorCycle([*(shown(turn.name) for turn in chain), shown(self._name)])
+            return _refused(ActorCycle([*(shown(turn.name) for turn in chain), shown(self._name)]))
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._take((method, args, kwargs, reply, chain))
+        try:
+            self._take((method, args, kwargs, reply, chain))
+        except (ActorStopped, MessagingError) as error:
+            reply.set_exception(error)
         return reply if self._timeout is None else self._limited(reply, self._timeout)
 
     async def _limited(self, reply: asyncio.Future[Any], timeout: float) -> Any:
@@ -657,6 +665,25 @@ def _raised(error: BaseException) -> ExecutionError:
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     told = f"{kind}: {error}" if str(error) else kind
     return ExecutionError(told, exception_type=kind, exception_message=str(error))
+
+
+def _unfit(message: LocalMessage, error: TypeError) -> BadArguments | None:
+    """The sender's fault, where a method does not take what it was given: it is looked for once a call has failed."""
+    method, args, kwargs, *_ = message
+    try:
+        inspect.signature(method.fn).bind(None, *(() if method.reads else (None,)), *args, **kwargs)
+    except TypeError as unfit:
+        found = BadArguments(f"{method.name}: {unfit}")
+        found.__cause__ = error
+        return found
+    return None
+
+
+def _refused(error: Exception) -> Awaitable[Any]:
+    """What a message came to that was not taken."""
+    reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    reply.set_exception(error)
+    return reply
 
 
 class _Done:

@@ -395,6 +395,21 @@ def test_a_field_called_component_makes_no_component_of_a_class() -> None:
         durable.actor(durable=False, name=5)(Part)  # type: ignore[call-overload]
 
 
+async def test_what_a_sender_did_wrong_restarts_nobody_and_comes_with_the_await() -> None:
+    """golemcloud/golem#739: a call of what is not there made the whole worker fail."""
+    actors = LocalActors()
+    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
+    assert await pump.stroke() == 1
+    for _ in range(4):
+        with pytest.raises(durable.BadArguments, match="stroke: too many positional arguments"):
+            await pump.stroke(7)
+    assert [await pump.stroke(), actor.restarted] == [2, 0]
+    actor.stop("closing")
+    for refused in (pump.stroke(), pump.tell.stroke()):
+        with pytest.raises(durable.ActorStopped, match="closing"):
+            await refused
+
+
 def test_an_id_for_a_message_in_memory_is_refused() -> None:
     clerk = LocalActors().reference(class_of(Clerk), "c")
     with pytest.raises(durable.BadArguments, match="kept in memory"):

@@ -454,7 +454,7 @@ async def test_a_call_that_is_ended_by_force_ends_before_its_instance_does(tmp_p
             in_use = actor._object._instance._instance._in_use
             spinning = asyncio.ensure_future(said(pong.invoke("spin")))
             async with asyncio.timeout(20):
-                while not spinning.done() and in_use.acquire(blocking=False):  # noqa: ASYNC110 - a thread calls it
+                while not spinning.done() and in_use.acquire(blocking=False):
                     in_use.release()
                     await asyncio.sleep(0)
             assert await engine.actors.stop(LocalPong, "a", force=True) == 0

@@ -22,6 +22,7 @@ from capabilities.actors.actor_limits import ActorLimits
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.errors import (
     ActorCycle,
+    ActorError,
     ActorNotFound,
     ActorNotReady,
     ActorStopped,
@@ -53,6 +54,8 @@ from durable.core.errors import BadArguments, ExecutionError
 from durable.records.values import encode
 
 log = logging.getLogger("durable.actors")
+
+_CLOSED = "the engine is closed"
 
 LOCAL_CLASSES: dict[str, ActorClass] = {}
 """Classes with durable=False by their names, the newest of each."""
@@ -398,6 +401,7 @@ class LocalActors:
         self._engine = engine
         self._noted = noted
         self._context = copy_context()
+        self._closed = False
         self.limits = ActorLimits()
         self.registry: ActorRegistry[Address] = ActorRegistry()
         self.router = Router(self.registry)
@@ -418,6 +422,8 @@ class LocalActors:
         name = actor_name(described.kind, key)
         found = self._actors.get(name)
         if found is None:
+            if self._closed:
+                raise ActorStopped(shown(name), _CLOSED)
             if 0 < self.limits.actors_max <= len(self._actors):
                 raise TooManyActors(self.limits.actors_max)
             found = self._actors[name] = LocalActor(self, described, key)
@@ -521,8 +527,8 @@ class LocalActors:
             try:
                 self.tell(name, "handle_message", args)
                 sent += 1
-            except (MessagingError, ActorStopped):
-                continue
+            except ActorError as error:  # full, stopped, or of a class that takes none: the others get it
+                log.warning("%s: what was published on %s did not reach it: %s", shown(name), topic, error)
         return sent
 
     def subscribe(self, name: str, pattern: str, *, wanted: bool) -> None:
@@ -581,11 +587,12 @@ class LocalActors:
             log.warning("%s: its on_stop raised %r", shown(actor.name), error)
 
     async def close(self) -> None:
-        """End them all, within the time for that: whoever waits gets ActorStopped."""
+        """End them all, within the time for that: whoever waits gets ActorStopped, and whoever sends from now on."""
+        self._closed = True
         await self.health_watch.close()
         ended = [each for each in self._actors.values() if each.end_turn()]
         for each in self._actors.values():
-            each.stop("the engine is closed")
+            each.stop(_CLOSED)
         for task in (*self._escalations, *(task for _, task in self._requests.values())):
             task.cancel()
         waited = {*self._escalations, *(each.task for each in ended if each.task is not None)}

@@ -410,6 +410,37 @@ async def test_what_a_sender_did_wrong_restarts_nobody_and_comes_with_the_await(
             await refused
 
 
+async def test_one_subscriber_that_cannot_take_it_keeps_nothing_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    got: list[bytes] = []
+
+    @durable.actor(durable=False, name="Listener")
+    class Listener:
+        async def handle_message(self, ctx: durable.ActorContext, sender: str, message: bytes) -> None:
+            got.append(message)
+
+        async def heard(self, ctx: durable.ActorContext) -> int:
+            return len(got)
+
+    actors = LocalActors()
+    for name in ("actor~Pump~p", "actor~Nobody~n", "actor~Listener~l"):
+        actors.subscribe(name, "news.*", wanted=True)
+    assert actors.publish("news.x", ["", b"hi"]) == 1
+    assert await actors.reference(class_of(Listener), "l").heard() == 1
+    assert "Pump 'p': what was published on news.x did not reach it: Pump has no method" in caplog.text
+
+
+async def test_a_closed_engine_brings_no_actor_into_being() -> None:
+    actors = LocalActors()
+    pump = actors.reference(class_of(Pump), "p")
+    await actors.close()
+    with pytest.raises(durable.ActorStopped, match="the engine is closed"):
+        await pump.stroke()
+    with pytest.raises(durable.ActorStopped, match="the engine is closed"):
+        actors.reference(class_of(Pump), "another")
+
+
 def test_an_id_for_a_message_in_memory_is_refused() -> None:
     clerk = LocalActors().reference(class_of(Clerk), "c")
     with pytest.raises(durable.BadArguments, match="kept in memory"):

@@ -687,7 +687,7 @@ def _unfit(message: LocalMessage, error: TypeError) -> BadArguments | None:
 
 
 def _refused(error: Exception) -> Awaitable[Any]:
-    """What a message came to that was not taken."""
+    """The answer to a message that was not taken: it raises the error."""
     reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     reply.set_exception(error)
     return reply

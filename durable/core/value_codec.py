@@ -97,7 +97,7 @@ class ValueCodec:
         return head + nonce + sealed
 
     def reseal_text(self, data: str) -> str:
-        """What is sealed, sealed anew with the current key. KeyUnavailable where its own is not here."""
+        """A sealed value, sealed anew with the current key. KeyUnavailable where its own is not here."""
         return base64.b64encode(self.seal(unseal(base64.b64decode(data)))).decode("ascii")
 
     @property

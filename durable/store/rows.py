@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -33,6 +33,17 @@ class PromiseRow:
     state: PromiseState
     param: Any
     value: Any
+    tags: dict[str, str]
+    timeout_at: int
+    created_at: int
+    settled_at: int | None
+
+
+class OutlineRow(NamedTuple):
+    """A promise without its values; times in milliseconds since the epoch."""
+
+    id: str
+    state: PromiseState
     tags: dict[str, str]
     timeout_at: int
     created_at: int

@@ -19,7 +19,7 @@ from durable.http.dashboard.page_templates import PAGE_HEADERS, rendered, render
 from durable.http.path_names import path_names, sent_path
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
-from durable.store.port import ReadsFace
+from durable.store.reads import Reads
 
 SECTIONS = (
     ("inbox", "Inbox"),
@@ -66,7 +66,7 @@ class Visit:
         return self.site.store
 
     @property
-    def reads(self) -> ReadsFace:
+    def reads(self) -> Reads:
         return self.site.store.reads
 
     @property

@@ -36,13 +36,22 @@ async function renew(part) {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
-      beforeNodeMorphed: (old) => !(old.nodeType === 1 && (old.dataset.touched || old.matches("[data-output]"))),
+      beforeNodeMorphed: isMorphed,
       beforeNodeRemoved: keepWhatIsTyped,
       beforeAttributeUpdated: (name, node) => !(name === "open" && (node.tagName === "DETAILS" || node.tagName === "DIALOG")),
     },
   });
   htmx.process(part);
   ages();
+}
+
+function isMorphed(old, fresh) {
+  if (old.nodeType !== 1) return true;
+  if (old.dataset.touched || old.matches("[data-output]") || old.isEqualNode(fresh)) return false;
+  if (old.tagName !== "svg") return true;
+  old.replaceChildren(...fresh.childNodes); // hundreds of bars that have no state
+  if (fresh.hasAttribute("aria-label")) old.setAttribute("aria-label", fresh.getAttribute("aria-label"));
+  return false;
 }
 
 function keepWhatIsTyped(node) {

@@ -98,12 +98,12 @@ async def _all_under(reads: Reads, execution: str) -> list[OutlineRow]:
 
 async def step_views(
     reads: Reads, steps: Sequence[StepOutline], chars_max: int
-) -> tuple[dict[str, StepView], dict[str, int]]:
+) -> tuple[dict[str, StepView], set[str]]:
     """Some of the steps, by their ids, with those values that are at most `chars_max` characters as they are stored;
-    and the lengths of the others, by the ids of their steps. One whose promise is gone meanwhile is left out."""
+    and the ids of those with longer ones. One whose promise is gone meanwhile is left out."""
     wanted = [each for step in steps for each in (step.promise, *(retry.id for retry in step.retries))]
     short = await reads.short_promises(wanted, chars_max)
-    rows, left_out = {row.id: row for row, _ in short}, {row.id: chars for row, chars in short if chars}
+    rows, left_out = {row.id: row for row, _ in short}, {row.id for row, is_long in short if is_long}
     found = {}
     for step in steps:
         if step.promise not in rows:
@@ -114,7 +114,7 @@ async def step_views(
         views = [retry_view(row) for row in tried]
         awaited = any(row.state == "pending" for row in tried)
         found[step.id] = step_view(rows[step.promise], task, views, awaited=awaited)
-    return found, {step.id: left_out[step.promise] for step in steps if step.promise in left_out}
+    return found, {step.id for step in steps if step.promise in left_out}
 
 
 async def prompt_rows(reads: Reads, prompts: Sequence[str]) -> list[PromptRow]:

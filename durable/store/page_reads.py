@@ -11,16 +11,6 @@ from durable.store.operations.row_records import PROMISE, Row, dump, load_tags, 
 from durable.store.rows import WORDS, OutlineRow, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
-_SHORT = (
-    "WITH sizes AS MATERIALIZED (SELECT p.id AS promise, coalesce(length(p.param_data), 0) AS param_chars,"
-    " coalesce(length(p.value_data), 0) AS value_chars"
-    " FROM json_each(?1) step CROSS JOIN promises p ON p.id = step.value)"
-    " SELECT p.id, p.state, p.param_headers, CASE WHEN step.param_chars <= ?2 THEN p.param_data END, p.value_headers,"
-    " CASE WHEN step.value_chars <= ?2 THEN p.value_data END, p.tags, p.timeout_at, p.created_at, p.settled_at,"
-    " step.value_chars FROM sizes step CROSS JOIN promises p ON p.id = step.promise"
-)
-"""The columns of PROMISE without what is longer than ?2, whose length is looked at once: that reads all of it."""
-
 _SESSION = (
     "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
     " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
@@ -126,10 +116,19 @@ class PageReads:
         )
         return [promise_row(promise_record(row)) for row in rows]
 
-    async def short_promises(self, promise_ids: Sequence[str], chars_max: int) -> list[tuple[PromiseRow, int]]:
-        """The same, without values that are longer than `chars_max` as they are stored: how long, where one is."""
-        rows = await self._rows(_SHORT, [dump([*promise_ids]), chars_max])
-        return [(promise_row(promise_record(row)), row[-1] if row[-1] > chars_max else 0) for row in rows]
+    async def short_promises(self, promise_ids: Sequence[str], chars_max: int) -> list[tuple[PromiseRow, bool]]:
+        """The same, without what is longer than `chars_max` as it is stored: whether that is so of the value."""
+        # length() would count all of the characters
+        short = f"CASE WHEN coalesce(substr(p.{{0}}, {int(chars_max) + 1}, 1), '') = '' THEN {{1}} END"
+        columns = _PROMISE
+        for name in ("param_data", "value_data"):
+            columns = columns.replace(f"p.{name}", short.format(name, f"p.{name}"))
+        rows = await self._rows(
+            f"SELECT {columns}, {short.format('value_data', '1')}"
+            " FROM json_each(?) step CROSS JOIN promises p ON p.id = step.value",
+            [dump([*promise_ids])],
+        )
+        return [(promise_row(promise_record(row)), row[-1] is None) for row in rows]
 
     async def retries_of(self, steps: Sequence[str]) -> list[PromiseRow]:
         """The retries of these steps, by promise id."""

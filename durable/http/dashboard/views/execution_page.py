@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from durable.http.dashboard.views.timeline import (
     times_of,
     whole_lane,
 )
-from durable.http.dashboard.views.value_text import preview
+from durable.http.dashboard.views.value_text import VALUE_CHARS_MAX, preview
 from durable.records.view_models import DetailView, ExecutionView, StepView
 from durable.store.rows import DiscardRow, ExecutionRow
 
@@ -151,19 +151,19 @@ def steps_page(
 
 
 def step_lines(
-    page: StepsPage, execution: str, views: Mapping[str, StepView], long: Mapping[str, int], now_ms: float
+    page: StepsPage, execution: str, views: Mapping[str, StepView], long: Collection[str], now_ms: float
 ) -> list[StepLine]:
-    """The lines of a page. views: its steps by id, but for those that are gone. long: characters of values that are too
-    long to be in the views, by the id of the step."""
+    """The lines of a page. views: its steps by id, but for those that are gone. long: those whose values are too long
+    to be in the views."""
     return [
-        _line(execution, page.axis, depth, step, views[step.id], long.get(step.id), now_ms)
+        _line(execution, page.axis, depth, step, views[step.id], step.id in long, now_ms)
         for depth, step in page.steps
         if step.id in views
     ]
 
 
 def _line(
-    execution: str, axis: TimeAxis, depth: int, outline: StepOutline, step: StepView, chars: int | None, now_ms: float
+    execution: str, axis: TimeAxis, depth: int, outline: StepOutline, step: StepView, is_long: bool, now_ms: float
 ) -> StepLine:
     begin, end = times_of(outline, now_ms)
     text = f"{step.name or step.kind}: {step.state}"
@@ -171,8 +171,8 @@ def _line(
     retried = (each.timeout_at for each in outline.retries)
     own = step.id.rpartition(".")
     shown = step.error or step.note or ("" if step.value is None else preview(step.value))
-    if chars is not None:
-        shown = f"{'An error' if outline.failed else 'A value'} of {chars:,} characters"
+    if is_long:
+        shown = f"{'An error' if outline.failed else 'A value'} of more than {VALUE_CHARS_MAX:,} characters"
     return StepLine(
         step=step,
         depth=min(depth, DEPTH_MAX),

@@ -1,4 +1,4 @@
-"""Actors that are kept in memory: `@durable.actor(durable=False)` (specs/actors.md, L1-L5, L10).
+"""Actors that are kept in memory: `@durable.actor(durable=False)` (specs/actors.md, L1-L5, L10, L11).
 
 The same classes, mailboxes and supervision without the store. An actor is a mailbox and an object; a task of the loop
 exists only while there is mail.
@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from datetime import timedelta
 from typing import Any, Protocol
 from uuid import uuid4
@@ -22,6 +22,7 @@ from capabilities.actors.actor_limits import ActorLimits
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.errors import (
     ActorCycle,
+    ActorError,
     ActorNotFound,
     ActorNotReady,
     ActorStopped,
@@ -47,19 +48,35 @@ from durable.actors.local_component import ComponentVisit, LocalComponentActor
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
+from durable.actors.turn import SENDERS_OWN, is_cancelled
 from durable.core.durations import seconds
-from durable.core.errors import BadArguments
+from durable.core.errors import BadArguments, ExecutionError
 from durable.records.values import encode
 
 log = logging.getLogger("durable.actors")
 
+_CLOSED = "the engine is closed"
+
 LOCAL_CLASSES: dict[str, ActorClass] = {}
 """Classes with durable=False by their names, the newest of each."""
 
-_chain: ContextVar[tuple[str, ...]] = ContextVar("durable_local_actors", default=())
-"""The actors that wait for the turn that runs now, and its own."""
 
-type LocalMessage = tuple[ActorMethod, tuple[Any, ...], dict[str, Any], asyncio.Future[Any] | None, tuple[str, ...]]
+class LocalTurn:
+    """A turn of an actor, as what it sends knows of it: a task that it left behind is not part of it for ever."""
+
+    __slots__ = ("ended", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ended = False
+
+
+_chain: ContextVar[tuple[LocalTurn, ...]] = ContextVar("durable_local_actors", default=())
+"""The turns that wait for the one that runs now, and that one."""
+
+type LocalMessage = tuple[
+    ActorMethod, tuple[Any, ...], dict[str, Any], asyncio.Future[Any] | None, tuple[LocalTurn, ...]
+]
 
 
 type Note = Callable[[str, str, str], None]
@@ -78,10 +95,10 @@ class LocalContext:
 
     __slots__ = ("_actor", "chain", "key", "name", "sender")
 
-    def __init__(self, actor: LocalActor, chain: tuple[str, ...]) -> None:
+    def __init__(self, actor: LocalActor, chain: tuple[LocalTurn, ...]) -> None:
         self._actor = actor
-        self.name, self.key, self.chain = actor.name, actor.key, [*chain, actor.name]
-        self.sender = chain[-1] if chain else ""
+        self.name, self.key, self.chain = actor.name, actor.key, [*(turn.name for turn in chain), actor.name]
+        self.sender = chain[-1].name if chain else ""
 
     async def run(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function, in a thread where it is synchronous."""
@@ -139,7 +156,7 @@ class LocalActor:
             raise ActorStopped(shown(self.name), self.note)
         self._mailbox.offer(message)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task = asyncio.get_running_loop().create_task(self._work(), context=self.house.context())
 
     async def _work(self) -> None:
         try:
@@ -158,8 +175,10 @@ class LocalActor:
     async def _visit(self, made: LocalComponentActor, message: LocalMessage) -> LocalMessage | None:
         """Take it and those behind it in one visit of a thread: the message that is left for a turn of its own."""
 
+        turn = LocalTurn(self.name)
+
         def enter(message: LocalMessage) -> bool:
-            _chain.set((*message[4], self.name))
+            _chain.set((*message[4], turn))
             return self._object is made and made.alive
 
         visit = ComponentVisit(self.name, message, self._mailbox)
@@ -172,15 +191,15 @@ class LocalActor:
         except Exception as error:  # its instance was ended before the visit
             visit.error = error
         finally:
+            turn.ended = True
             for each, value in visit.replied:
                 self._noted(each)
                 _reply(each, value)
         if visit.error is None or visit.message is None or isinstance(visit.error, ActorNotReady):
             return visit.message
-        if not await self._gives_up(visit.error):
+        if not await self._ends(visit.message, visit.error):
             return visit.message
         self._noted(visit.message)
-        _fail(visit.message, visit.error)
         return None
 
     def _noted(self, message: LocalMessage) -> None:
@@ -189,23 +208,41 @@ class LocalActor:
 
     async def _turn(self, message: LocalMessage) -> None:
         method, args, kwargs, _, chain = message
-        context = LocalContext(self, chain)
+        context, turn = LocalContext(self, chain), LocalTurn(self.name)
         self._noted(message)
-        _chain.set((*chain, self.name))
-        while True:
-            try:
-                made = await self._instance(context)
-                given = args if method.reads else (context, *args)
-                value = method.fn(made, *given, **kwargs)
-                _reply(message, await value if inspect.isawaitable(value) else value)
-                return
-            except asyncio.CancelledError:
-                _fail(message, ActorStopped(shown(self.name), self.note))
-                raise
-            except Exception as error:
-                if await self._gives_up(error):
-                    _fail(message, error)
+        _chain.set((*chain, turn))
+        try:
+            while True:
+                try:
+                    made = await self._instance(context)
+                    given = args if method.reads else (context, *args)
+                    value = method.fn(made, *given, **kwargs)
+                    _reply(message, await value if inspect.isawaitable(value) else value)
                     return
+                except (KeyboardInterrupt, GeneratorExit):
+                    raise
+                except BaseException as error:
+                    if await self._ends(message, error):
+                        return
+        finally:
+            turn.ended = True
+
+    async def _ends(self, message: LocalMessage, error: BaseException) -> bool:
+        """Whether a message's turn ends with this error, its answer; else it is taken again."""
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            _fail(message, ActorStopped(shown(self.name), self.note))
+            raise error
+        raised = error if isinstance(error, Exception) else _raised(error)
+        if isinstance(error, TypeError):
+            raised = _unfit(message, error) or error
+        try:
+            ends = await self._gives_up(raised)
+        except asyncio.CancelledError:  # in its backoff
+            _fail(message, ActorStopped(shown(self.name), self.note))
+            raise
+        if ends:
+            _fail(message, raised)
+        return ends
 
     async def _instance(self, context: LocalContext) -> Any:
         if self._object is None:
@@ -239,39 +276,47 @@ class LocalActor:
     async def _gives_up(self, error: Exception) -> bool:
         """Whether the turn ends with this error; else the actor was restarted, and it is taken again."""
         supervise = self.described.supervise
-        if supervise is None or supervise.answers(error):
+        if supervise is None or isinstance(error, SENDERS_OWN) or supervise.answers(error) or is_cancelled():
             return True
-        if await self.restart():
+        if await self.may_restart():
+            self._renew()
             return False
+        if self._mailbox.closed:  # it was stopped before: no more becomes of it
+            return True
         self.house.note("restart_limit_exceeded", self, f"{type(error).__name__}: {error}")
         if supervise.exhausted == "drop":
+            self._window.hits = 0  # it goes on, so no number of them is the end of it
             return True
         self.fail(f"{type(error).__name__}: {error}, after {supervise.max_restarts} restarts")
         if supervise.exhausted == "escalate" and self.parent is not None:
             self.house.escalate(self.parent, self)
         return True
 
-    async def restart(self) -> bool:
-        """Begin with a new object after the backoff, where one more restart is allowed."""
+    async def may_restart(self) -> bool:
+        """Whether one more restart is allowed; then its backoff has passed when this returns."""
         found = self._window.ask(time.monotonic())
         if not isinstance(found, Allowed):
             return False
         await asyncio.sleep(self._policy.delay_s(found.attempt, random.random()))  # noqa: S311 - jitter
-        self.begin_anew()
         return True
 
     def begin_anew(self) -> None:
-        """A new object, with the next message; a mailbox that was closed is opened."""
+        """Restart it by hand, or for its supervisor: a mailbox that was closed is opened, and its record is clean."""
+        self.note = ""
+        self._window.reset()
+        if self._mailbox.closed:
+            self._mailbox = self._opened()
+        self._renew()
+        if self.state is ActorState.STOPPED:
+            self.state = ActorState.STARTING
+
+    def _renew(self) -> None:
+        """A new object, with the next message. One that was stopped in its backoff stays so."""
         self.restarted += 1
         self.house.note("child_restarted", self, self.note)
         self._drop_object()
-        self.note = ""
-        if self._mailbox.closed:
-            self._mailbox = self._opened()
         if self.state in (ActorState.RUNNING, ActorState.FAILED):
             self.state = step_actor(self.state, ActorEvent.RESTART)
-        elif self.state is ActorState.STOPPED:
-            self.state = ActorState.STARTING
 
     def fail(self, note: str) -> None:
         """Take no more messages: those that wait get ActorStopped."""
@@ -355,6 +400,8 @@ class LocalActors:
         """engine: needed by actors that are components. noted: told what supervision does, to which actor, and why."""
         self._engine = engine
         self._noted = noted
+        self._context = copy_context()
+        self._closed = False
         self.limits = ActorLimits()
         self.registry: ActorRegistry[Address] = ActorRegistry()
         self.router = Router(self.registry)
@@ -366,11 +413,17 @@ class LocalActors:
         self._subscriptions: Subscriptions[str] = Subscriptions()
         self._requests: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
+    def context(self) -> Context:
+        """The context variables of a turn: those of where the actors were opened, and not of who sent its message."""
+        return self._context.copy()
+
     def of(self, described: ActorClass, key: str) -> LocalActor:
         """The actor of a class and key, made where there is none."""
         name = actor_name(described.kind, key)
         found = self._actors.get(name)
         if found is None:
+            if self._closed:
+                raise ActorStopped(shown(name), _CLOSED)
             if 0 < self.limits.actors_max <= len(self._actors):
                 raise TooManyActors(self.limits.actors_max)
             found = self._actors[name] = LocalActor(self, described, key)
@@ -409,20 +462,25 @@ class LocalActors:
 
     async def _decide(self, parent: LocalActor, child: LocalActor) -> None:
         supervise = parent.described.supervise or _UNSUPERVISED
-        supervisor = Supervisor(parent.name, Strategy(supervise.strategy))
-        for name, each in parent.children.items():
-            supervisor.supervise(ChildSpec(name))
-            alive = each.state in (ActorState.STARTING, ActorState.RUNNING)
-            supervisor.children[name].state = ChildState.RUNNING if alive else ChildState.FAILED
-        if await parent.restart():
-            for name in supervisor.affected(child.name):
-                parent.children[name].begin_anew()
+        if await parent.may_restart():
+            if child.state is ActorState.FAILED and parent.state is not ActorState.STOPPED:
+                self._restart_group(parent, child, Strategy(supervise.strategy))
             return
         for each in reversed(parent.children.values()):
             each.fail(f"{shown(parent.name)} gave up")
         parent.fail(f"{shown(child.name)} failed ({child.note})")
         if supervise.exhausted == "escalate" and parent.parent is not None:
             self.escalate(parent.parent, parent)
+
+    def _restart_group(self, parent: LocalActor, failed: LocalActor, strategy: Strategy) -> None:
+        """Restart a child that failed, and those that the strategy adds; their supervisor keeps its own state."""
+        supervisor = Supervisor(parent.name, strategy)
+        for name, each in parent.children.items():
+            supervisor.supervise(ChildSpec(name))
+            alive = each.state in (ActorState.STARTING, ActorState.RUNNING)
+            supervisor.children[name].state = ChildState.RUNNING if alive else ChildState.FAILED
+        for name in supervisor.affected(failed.name):
+            parent.children[name].begin_anew()
 
     # -- by their names -------------------------------------------------------------------------------------------
 
@@ -469,8 +527,8 @@ class LocalActors:
             try:
                 self.tell(name, "handle_message", args)
                 sent += 1
-            except (MessagingError, ActorStopped):
-                continue
+            except ActorError as error:  # full, stopped, or of a class that takes none: the others get it
+                log.warning("%s: what was published on %s did not reach it: %s", shown(name), topic, error)
         return sent
 
     def subscribe(self, name: str, pattern: str, *, wanted: bool) -> None:
@@ -529,11 +587,12 @@ class LocalActors:
             log.warning("%s: its on_stop raised %r", shown(actor.name), error)
 
     async def close(self) -> None:
-        """End them all, within the time for that: whoever waits gets ActorStopped."""
+        """End them all, within the time for that: whoever waits gets ActorStopped, and whoever sends from now on."""
+        self._closed = True
         await self.health_watch.close()
         ended = [each for each in self._actors.values() if each.end_turn()]
         for each in self._actors.values():
-            each.stop("the engine is closed")
+            each.stop(_CLOSED)
         for task in (*self._escalations, *(task for _, task in self._requests.values())):
             task.cancel()
         waited = {*self._escalations, *(each.task for each in ended if each.task is not None)}
@@ -555,6 +614,14 @@ class LocalReference(ActorReference):
         self._house = house
         self._take = actor.take
 
+    def options(self, *, id: str | None = None, timeout: float | timedelta | None = None) -> ActorReference:
+        """The same with a time. BadArguments for an id."""
+        if id is not None:
+            raise BadArguments(
+                f"{shown(self._name)} is kept in memory, where no record says which ids were sent already: leave id out"
+            )
+        return super().options(timeout=timeout)
+
     def _send(
         self,
         name: str,  # noqa: ARG002 - the method says it
@@ -564,13 +631,21 @@ class LocalReference(ActorReference):
     ) -> Awaitable[Any]:
         assert method is not None
         chain = _chain.get()
+        if chain:
+            chain = tuple(turn for turn in chain if not turn.ended)
         if self._tells:
-            self._take((method, args, kwargs, None, chain))
+            try:
+                self._take((method, args, kwargs, None, chain))
+            except (ActorStopped, MessagingError) as error:
+                return _refused(error)
             return _done()
-        if self._name in chain:
-            raise ActorCycle([*map(shown, chain), shown(self._name)])
+        if any(turn.name == self._name for turn in chain):
+            return _refused(ActorCycle([*(shown(turn.name) for turn in chain), shown(self._name)]))
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._take((method, args, kwargs, reply, chain))
+        try:
+            self._take((method, args, kwargs, reply, chain))
+        except (ActorStopped, MessagingError) as error:
+            reply.set_exception(error)
         return reply if self._timeout is None else self._limited(reply, self._timeout)
 
     async def _limited(self, reply: asyncio.Future[Any], timeout: float) -> Any:
@@ -590,6 +665,32 @@ def _fail(message: LocalMessage, error: Exception) -> None:
     reply = message[3]
     if reply is not None and not reply.done():
         reply.set_exception(error)
+
+
+def _raised(error: BaseException) -> ExecutionError:
+    """For what ends a task or a program: of a turn it is an error like any other."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    told = f"{kind}: {error}" if str(error) else kind
+    return ExecutionError(told, exception_type=kind, exception_message=str(error))
+
+
+def _unfit(message: LocalMessage, error: TypeError) -> BadArguments | None:
+    """The sender's fault, where a method does not take what it was given: it is looked for once a call has failed."""
+    method, args, kwargs, *_ = message
+    try:
+        inspect.signature(method.fn).bind(None, *(() if method.reads else (None,)), *args, **kwargs)
+    except TypeError as unfit:
+        found = BadArguments(f"{method.name}: {unfit}")
+        found.__cause__ = error
+        return found
+    return None
+
+
+def _refused(error: Exception) -> Awaitable[Any]:
+    """The answer to a message that was not taken: it raises the error."""
+    reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    reply.set_exception(error)
+    return reply
 
 
 class _Done:

@@ -179,7 +179,7 @@ def _end(tx: Tx, actor: str, status: str, note: str, *, whole: bool) -> int:
     for promise_id, data, version in mail:
         open_still = "SELECT 1 FROM promises WHERE id=? AND state='pending'"
         if (version == 0 or whole) and tx.row(open_still, (promise_id,)) is not None:
-            _bury(tx, actor, promise_id, data, reason)
+            _bury(tx, actor, promise_id, tx.values.whole(data), reason)
             settle(tx, promise_id, "rejected", Value(data=rejection(_stopped(actor, note))))
             if version:
                 tx.effects.cancelled.add(promise_id)  # its code, where it runs, is told
@@ -291,9 +291,10 @@ def get(tx: Tx, request: ActorAt) -> Answer:
 
 def listing(tx: Tx, request: ActorList) -> Answer:
     """A page of actors in order of name, or of one supervisor's children in start order."""
-    order, where, parameters = "name", "name > ?", [request.after]
+    order, where, parameters = "name", "name > ?", list[object]([request.after])
     if request.parent is not None:
-        order, where, parameters = "place, name", "parent = ?", [request.parent]
+        order, where = "place, name", "parent = ? AND (place, name) > (?, ?)"
+        parameters = [request.parent, request.place, request.after]
     for column, wanted in (("kind", request.kind), ("status", request.status)):
         if wanted is not None:
             where, parameters = f"{where} AND {column} = ?", [*parameters, wanted]

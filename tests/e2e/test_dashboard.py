@@ -392,6 +392,17 @@ async def test_what_is_too_long_for_a_line_is_on_a_page_of_its_own(engine: durab
     assert (await pages.get("/ui/executions/big/events"))[1].count("<tr data-item") == 10
 
 
+async def test_numbers_of_an_address_are_bounded(engine: durable.Engine, pages: Pages) -> None:
+    await in_state(engine, await engine.start(leaf, 1, id="one"), "completed")
+    for number in ("9" * 30, "9" * 5_000, "\u0663"):
+        shown = quote(number)
+        for path in (f"one/displays/{shown}/text%2Fhtml", f"one/output?offset={shown}&rewinds={shown}"):
+            assert (await pages.get(f"/ui/executions/{path}"))[0] in (200, 400, 404), path
+        for path in (f"executions/one?page={shown}", f"executions/one?from=1&to={shown}", f"audit?before={shown}"):
+            assert (await pages.get(f"/ui/{path}"))[0] == 200, path
+        assert (await pages.post("/ui/executions/one/fork", {"step": number}))[0] == 400
+
+
 async def test_a_part_that_did_not_change_is_not_sent_again(engine: durable.Engine, pages: Pages) -> None:
     async with pages.http.get(f"{pages.url}/ui/executions", headers={"x-part": "live"}) as answer:
         stamp, text = answer.headers["etag"], await answer.text()

@@ -42,7 +42,7 @@ from durable.http.dashboard.views.value_text import (
     cut,
     value_text,
 )
-from durable.http.dashboard.visit import PageRoute, Visit
+from durable.http.dashboard.visit import PageRoute, Visit, read_place
 from durable.records import notation
 from durable.records.displays import Display
 from durable.store.rows import WORDS, ExecutionRow
@@ -93,7 +93,7 @@ async def execution(visit: Visit) -> Response:
         row,
         drawn_with_depth(tree(outline.steps)),
         now,
-        page=int(visit.query("page")) if visit.query("page").isdecimal() else None,
+        page=read_place(visit.query("page")),
         window=_window(visit.query("from"), visit.query("to")),
         fold=visit.query("fold") != "no",
     )
@@ -145,9 +145,8 @@ def _code(row: ExecutionRow) -> str:
 
 def _window(begin: str, end: str) -> tuple[float, float] | None:
     """The times between which the timeline is drawn, in ms; None for all of it."""
-    if not (begin.isdecimal() and end.isdecimal() and len(begin) < 16 and len(end) < 16):
-        return None
-    return (float(begin), float(end)) if int(begin) < int(end) else None
+    first, last = read_place(begin), read_place(end)
+    return None if first is None or last is None or first >= last else (float(first), float(last))
 
 
 def _zoom(visit: Visit, begin: float, end: float) -> list[tuple[str, str]]:
@@ -247,10 +246,10 @@ def _file(text: str, name: str, media_type: str) -> Response:
 
 async def output(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/output?offset=…&rewinds=…`: what was printed since, as a piece of the page."""
-    offset, rewinds = visit.query("offset"), visit.query("rewinds")
-    if not (offset.isdecimal() and rewinds.isdecimal()):
+    offset, rewinds = read_place(visit.query("offset")), read_place(visit.query("rewinds"))
+    if offset is None or rewinds is None:
         raise BadArguments("offset= and rewinds= are whole numbers")
-    found = await output_pieces.since(visit.reads, visit.path("id"), min(int(offset), 2**53), min(int(rewinds), 2**53))
+    found = await output_pieces.since(visit.reads, visit.path("id"), offset, rewinds)
     answer = visit.piece("output.html", output=found)
     answer.headers["x-offset"], answer.headers["x-rewinds"] = str(found.offset), str(found.rewinds)
     if found.again:
@@ -262,12 +261,12 @@ async def output(visit: Visit) -> Response:
 
 async def display(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/displays/{offset}/{kind}`: one form of a display, as a document that can do nothing."""
-    offset, kind = visit.path("offset"), visit.path("kind")
-    rows = await visit.reads.output(visit.path("id"), int(offset), limit=1) if offset.isdecimal() else []
+    offset, kind = read_place(visit.path("offset")), visit.path("kind")
+    rows = await visit.reads.output(visit.path("id"), offset, limit=1) if offset is not None else []
     shown = Display.read(rows[0].text) if rows and rows[0].stream == "display" else None
     data = None if shown is None else document(shown, kind)
     if data is None:
-        raise NotFound("display", f"{offset} of {visit.path('id')}")
+        raise NotFound("display", f"{visit.path('offset')} of {visit.path('id')}")
     media_type = "text/html; charset=utf-8" if kind == "text/html" else kind
     return Response(data, headers=FRAME_HEADERS, media_type=media_type)
 
@@ -280,10 +279,10 @@ async def act(visit: Visit) -> Response:
     row, action = await find(visit), visit.path("action")
     url = url_of("executions", row.id)
     if action == "fork":
-        step = visit.field("step")
-        if not step.isdecimal() or not 0 < int(step) < 2**31:
+        step = read_place(visit.field("step"))
+        if step is None or not 0 < step < 2**31:
             raise BadArguments("a fork is made before an operation: its number, from 1")
-        made = await fork(visit.store, row.id, int(step), visit.field("new") or None)
+        made = await fork(visit.store, row.id, step, visit.field("new") or None)
         return visit.go(url_of("executions", made.id), f"{made.id} begins with {made.kept} recorded operations.")
     if action == "retry":
         made = await fork(visit.store, row.id, None, visit.field("new") or None)

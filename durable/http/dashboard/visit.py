@@ -148,6 +148,15 @@ class PageRoute(NamedTuple):
     handler: Handler
 
 
+PLACE_MAX = 2**53
+"""Of an offset or another place in an address: what a number of a browser holds."""
+
+
+def read_place(text: str) -> int | None:
+    """A whole number of the address, at most PLACE_MAX; None where it is none."""
+    return min(int(text), PLACE_MAX) if text.isascii() and text.isdecimal() and len(text) < 400 else None
+
+
 def read_fields(body: bytes) -> list[tuple[str, str]]:
     """The fields of a form as browsers send it. BadArguments."""
     try:

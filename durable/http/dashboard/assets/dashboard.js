@@ -66,12 +66,21 @@ function keepWhatIsTyped(node) {
 function follow() {
   const url = document.body.dataset.changes;
   if (!url) return;
-  const source = new EventSource(url);
   const state = document.querySelector("[data-connection]");
-  source.onopen = () => { if (state) state.hidden = true; look(); };
-  source.onmessage = look;
-  source.onerror = () => { if (state) state.hidden = false; };
-  window.addEventListener("pagehide", () => source.close());
+  let source = null;
+  // Browsers have six connections to a server: a page that nobody sees holds none, or the seventh tab would not load.
+  const attend = () => {
+    if (document.hidden) { if (source) source.close(); source = null; return; }
+    if (source) return;
+    source = new EventSource(url);
+    source.onopen = () => { if (state) state.hidden = true; look(); };
+    source.onmessage = look;
+    source.onerror = () => { if (state) state.hidden = false; };
+  };
+  document.addEventListener("visibilitychange", attend);
+  window.addEventListener("pagehide", () => { if (source) source.close(); source = null; });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) attend(); });
+  attend();
 }
 
 // -- output: what is new is added at the end; what was taken back is read again -------------------------------------

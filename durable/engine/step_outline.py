@@ -39,7 +39,7 @@ class StepOutline:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionOutline:
-    """What is under an execution: steps, oldest first, and the ids of its open questions, oldest first."""
+    """The steps under an execution, oldest first, and the ids of its open questions, oldest first."""
 
     steps: list[StepOutline]
     prompts: list[str]

@@ -8,8 +8,8 @@ import msgspec
 
 from durable.core.ids import MAILBOX
 from durable.store.operations.large_values import MARK, opened, reference_of, unescaped
-from durable.store.operations.row_records import PROMISE, Row, dump, of_a_row, promise_record
-from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
+from durable.store.operations.row_records import PROMISE, Row, dump, load_tags, of_a_row, promise_record
+from durable.store.rows import WORDS, OutlineRow, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _PARAM, _VALUE = (PROMISE.split(",").index(name) for name in ("param_data", "value_data"))
@@ -116,6 +116,41 @@ class PageReads:
                 )
         return [promise_row(promise_record(row)) for row in rows]
 
+    async def outline(self, execution_id: str, limit: int) -> list[OutlineRow]:
+        """Everything under an execution, in order of id, without values."""
+        own = f"exec:{execution_id}"
+        rows: list[Row] = []
+        for first, last in ((f"{own}.", f"{own}/"), (f"{own}:", f"{own};")):
+            rows += await self._rows(
+                "SELECT id, state, tags, timeout_at, created_at, settled_at FROM promises"
+                " WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                [first, last, limit - len(rows)],
+            )
+        return [OutlineRow(row[0], row[1], load_tags(row[2]), row[3], row[4], row[5]) for row in rows]
+
+    async def promises(self, promise_ids: Sequence[str]) -> list[PromiseRow]:
+        """Promises by their full ids, in no order; without those that are not there."""
+        rows = await self._promises(
+            f"SELECT {_PROMISE} FROM json_each(?) step CROSS JOIN promises p ON p.id = step.value",
+            [dump([*promise_ids])],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def short_promises(self, promise_ids: Sequence[str], chars_max: int) -> list[tuple[PromiseRow, bool]]:
+        """The same, without what is longer than `chars_max` as it is stored, or lies in a blob: whether that is so of
+        the value."""
+        # length() would count all of the characters
+        short = f"CASE WHEN coalesce(substr(p.{{0}}, {int(chars_max) + 1}, 1), '') = '' THEN {{1}} END"
+        columns = _PROMISE
+        for name in ("param_data", "value_data"):
+            columns = columns.replace(f"p.{name}", short.format(name, f"p.{name}"))
+        rows = await self._rows(
+            f"SELECT {columns}, {short.format('value_data', '1')}"
+            " FROM json_each(?) step CROSS JOIN promises p ON p.id = step.value",
+            [dump([*promise_ids])],
+        )
+        return [_short_promise(row) for row in rows]
+
     async def retries_of(self, steps: Sequence[str]) -> list[PromiseRow]:
         """The retries of these steps, by promise id."""
         if not steps:
@@ -144,6 +179,18 @@ class PageReads:
             [since],
         )
         return {row[0].removeprefix("exec:"): row[1] for row in rows}
+
+
+@of_a_row
+def _short_promise(row: Row) -> tuple[PromiseRow, bool]:
+    """A promise without the values that lie in blobs, and whether its value is not here."""
+    columns = [*row]
+    for place in (_PARAM, _VALUE):
+        text = columns[place]
+        if text is not None and text[:1] == MARK:
+            columns[place] = unescaped(text) if reference_of(text) is None else None
+    is_long = columns[_VALUE] is None and (row[_VALUE] is not None or row[-1] is None)
+    return promise_row(promise_record(tuple(columns))), is_long
 
 
 @of_a_row

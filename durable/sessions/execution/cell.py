@@ -204,6 +204,8 @@ class Pass:
 
     def finish(self, outcome: CellDone | Failed | CellHalted | Died) -> None:
         """End with this; only the first outcome counts."""
+        if self.open and isinstance(outcome, CellDone):
+            self.recent.end(str(outcome.value.get("repr") or ""))
         self._end(_EVENT_OF[type(outcome)], outcome)
 
     def stop(self) -> None:

@@ -1,0 +1,37 @@
+"""The wishes of a cell to its front end: a pager, the text of the next cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.jupyter.front_end import FrontEnd, Ran
+
+
+def wishes(ran: Ran) -> list[tuple[str, object]]:
+    """By source: text and whether it takes the cell's place, or the pager's text."""
+    assert ran.reply["status"] == "ok", ran.reply
+    return [
+        (one["source"], (one["text"], one["replace"]) if "text" in one else one["data"]["text/plain"])
+        for one in ran.reply["payload"]
+    ]
+
+
+def test_a_cell_asks_its_front_end_for_the_next_input_and_the_pager(tmp_path: Path) -> None:
+    (tmp_path / "part.py").write_text("x = 'ä'\nprint(x)\n", encoding="utf-8")
+    with FrontEnd(tmp_path, "asks.ipynb") as page:
+        assert wishes(page.run("1 + 1")) == []
+        ran = page.run("shell = get_ipython()\nshell.set_next_input('old')\nshell.set_next_input('new = 1')")
+        assert (wishes(ran), ran.messages) == ([("set_next_input", ("new = 1", False))], [])
+        assert wishes(page.run("%load part")) == [("set_next_input", ("# %load part\nx = 'ä'\nprint(x)\n", True))]
+        assert wishes(page.run("%recall 1")) == [("set_next_input", ("1 + 1", False))]
+        (wish,) = wishes(page.run("def doubled(n):\n    'Twice n.'\n\ndoubled?"))
+        assert wish[0] == "page"
+        assert "Twice n." in str(wish[1])
+        (wish,) = wishes(page.run("doubled?"))
+        assert "Twice n." in str(wish[1])
+        assert page.run("get_ipython().payload_manager.write_payload({'source': 'ask_exit'})").reply["payload"] == []
+        failed = page.run("%load nothing.py")
+        assert failed.reply["ename"] == "FileNotFoundError"
+        page.kill()
+        page.again()
+        assert wishes(page.run("get_ipython().set_next_input('after')")) == [("set_next_input", ("after", False))]

@@ -32,6 +32,14 @@ def test_a_cell_asks_its_front_end_for_the_next_input_and_the_pager(tmp_path: Pa
         assert page.run("get_ipython().payload_manager.write_payload({'source': 'ask_exit'})").reply["payload"] == []
         failed = page.run("%load nothing.py")
         assert failed.reply["ename"] == "FileNotFoundError"
+        for number in range(110):
+            ran = page.run(f"{number}, get_ipython().execution_count")
+        assert ran.value == f"(109, {ran.reply['execution_count']})"
+        newest = ran.reply["execution_count"]
+        assert wishes(page.run(f"%rep {newest - 1}-{newest}")) == [
+            ("set_next_input", ("108, get_ipython().execution_count\n109, get_ipython().execution_count", False))
+        ]
+        assert page.run("%recall 1").reply["ename"] == "ValueError"  # long ago
         page.kill()
         page.again()
         assert wishes(page.run("get_ipython().set_next_input('after')")) == [("set_next_input", ("after", False))]

@@ -88,7 +88,7 @@ class ZMQInteractiveShell:
     @property
     def execution_count(self) -> int:
         """The number of the cell that runs."""
-        return len(self.user_ns.get("In") or ())
+        return _COUNT[-1]() if _COUNT else len(self.user_ns.get("In") or ())
 
     def set_next_input(self, text: str, replace: bool = False) -> None:
         """Put text into a cell below this one, or in the place of its own code."""
@@ -131,6 +131,9 @@ class ZMQInteractiveShell:
 
 
 _SHELL: list[ZMQInteractiveShell] = []
+
+_COUNT: list[Callable[[], int]] = []
+"""Tells the number of the cell that runs: `In` has the newest cells only."""
 
 
 def get_ipython() -> ZMQInteractiveShell:
@@ -213,8 +216,9 @@ class _Later(types.ModuleType):
         return getattr(importlib.import_module("IPython"), name)
 
 
-def install() -> None:
-    """Give `get_ipython` to user code, and to libraries that look whether IPython is there."""
+def install(count: Callable[[], int]) -> None:
+    """Give `get_ipython` to user code, and to libraries that look whether IPython is there. count: of cells."""
+    _COUNT[:] = [count]
     builtins.get_ipython = get_ipython  # type: ignore[attr-defined]
     spec = importlib.machinery.PathFinder.find_spec("IPython")
     if "IPython" not in sys.modules and spec is not None:

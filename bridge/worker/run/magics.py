@@ -352,15 +352,16 @@ def recall(which: str, names: dict[str, Any]) -> None:
     if not which:
         _front_end().set_next_input(str(names.get("_", "")))
         return
-    history = names["In"]
+    history = list(names["In"])
+    first = _front_end().execution_count - len(history) + 1
     found: list[str] = []
     for part in which.split():
         bounds = part.split("-")
         if not all(bound.isdecimal() for bound in bounds) or len(bounds) > 2:
             raise ValueError(f"%recall takes numbers of cells (4, 4-6), not {part!r}")
-        found += history[max(0, int(bounds[0]) - 1) : int(bounds[-1])]  # the first cell is number 1
+        found += history[max(0, int(bounds[0]) - first) : max(0, int(bounds[-1]) - first + 1)]
     if not found:
-        raise ValueError(f"there is no cell {which}")
+        raise ValueError(f"there is no cell {which}; the newest {len(history)} are there")
     _front_end().set_next_input("\n".join(found))
 
 
@@ -390,12 +391,13 @@ def _described(name: str, marks: int, names: dict[str, Any]) -> list[str]:
         if marks > 1
         else ("Docstring:\n", lambda: inspect.getdoc(value) or "<no docstring>")
     )
-    found = [f"Type:      {type(value).__qualname__}"]
-    for label, read in (
+    parts: list[tuple[str, Callable[[], str]]] = [
         ("Signature: ", lambda: f"{name}{inspect.signature(value)}"),
         ("String:    ", lambda: _short(value)),
         last,
-    ):
+    ]
+    found = [f"Type:      {type(value).__qualname__}"]
+    for label, read in parts:
         try:
             found.append(f"{label}{read()}")
         except (TypeError, ValueError, OSError):

@@ -1,10 +1,10 @@
-"""The wishes of a cell to its front end: a pager, the text of the next cell."""
+"""The replies to cells: wishes to the front end (a pager, the text of the next cell), numbers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.jupyter.front_end import FrontEnd, Ran
+from tests.jupyter.front_end import REPLY_S, FrontEnd, Ran
 
 
 def wishes(ran: Ran) -> list[tuple[str, object]]:
@@ -43,3 +43,23 @@ def test_a_cell_asks_its_front_end_for_the_next_input_and_the_pager(tmp_path: Pa
         page.kill()
         page.again()
         assert wishes(page.run("get_ipython().set_next_input('after')")) == [("set_next_input", ("after", False))]
+
+
+def test_the_number_of_a_cell_is_that_of_its_input_and_output(tmp_path: Path) -> None:
+    with FrontEnd(tmp_path, "numbers.ipynb") as page:
+        page.run("x = = 1")
+        page.client.execute("'own'", store_history=False)
+        own = page.client.get_shell_msg(timeout=REPLY_S)["content"]
+        assert (own["status"], own["execution_count"]) == ("ok", 1)
+        ran = page.run("'second'")
+        assert ran.reply["execution_count"] == 2
+        assert page.run("Out[2], In").value == "('second', ['x = = 1', \"'second'\", 'Out[2], In'])"
+
+
+def test_a_front_end_that_writes_null_for_what_is_empty_is_answered(tmp_path: Path) -> None:
+    with FrontEnd(tmp_path, "null.ipynb") as page:
+        session = page.client.session
+        asked = session.msg("execute_request", {"code": "6 * 7", "silent": False, "user_expressions": None})
+        asked["metadata"] = asked["parent_header"] = None
+        session.send(page.client.shell_channel.socket, asked)
+        assert page.client.get_shell_msg(timeout=REPLY_S)["content"]["status"] == "ok"

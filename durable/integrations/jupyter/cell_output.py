@@ -105,6 +105,8 @@ class CellOutput:
         match payload:
             case {"source": "set_next_input", "text": str(text)}:
                 wish = {"text": text, "replace": payload.get("replace") is True}
+                if isinstance(clears := payload.get("clear_output"), bool):
+                    wish["clear_output"] = clears
             case {"source": "page", "data": {"text/plain": str()} as data}:
                 start = payload.get("start")
                 wish = {"data": data, "start": start if isinstance(start, int) else 0}

@@ -266,7 +266,7 @@ class CellRunner:
     async def _unrecorded(self, code: str, message: KernelMessage, *, silent: bool) -> dict[str, Any]:
         """Run code that a front end wants for itself: no record, no history."""
         output = self._output(message, hides=silent)
-        result = await self.notebook.session.execute(code, journal=False)
+        result = await self.notebook.run_unrecorded(code)
         for stream, text in (("stdout", result.stdout), ("stderr", result.stderr)):
             if text:
                 output.publish("stream", {"name": stream, "text": text}, {}, [])

@@ -26,11 +26,12 @@ from durable.core.events import Event, SessionRestored, log_event
 from durable.engine.engine import Engine
 from durable.executions.states import OPEN
 from durable.integrations.jupyter.notebook_name import is_set_aside, set_aside_name
+from durable.records.result import Result
 from durable.records.values import to_json
 from durable.sessions.execution.cell import CellParam
 from durable.sessions.output.follow import LiveReader
 from durable.sessions.output.live_output import OutputEvent, Rewound
-from durable.sessions.session import Session
+from durable.sessions.session import Session, unrecorded_result
 from durable.store.changes import Changes, StoreChange
 from durable.store.output_reader import OutputReader
 from durable.store.rows import ExecutionRow, PromiseRow
@@ -149,6 +150,14 @@ class NotebookSession:
         if self.engine.store.local is not None:
             request["sync_later"] = True
         return ids.execution_of((await self.engine.submit(self.name, request))["id"])
+
+    async def run_unrecorded(self, code: str) -> Result:
+        """Run code that a front end wants for itself: no record, no checkpoint, no number."""
+        to_json(code, "the code")
+        live = await self.engine.live(self.name)
+        found = live.unrecorded(code, {})
+        found.history = False
+        return unrecorded_result(found, await live.execute(found))
 
     async def follow(
         self, execution: str, *, fresh: bool = False

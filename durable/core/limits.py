@@ -5,6 +5,9 @@ from __future__ import annotations
 VALUE_BYTES_MAX = 16 * 2**20
 """One promise's param or value. SQLite takes more, but every reader decodes a value whole."""
 
+INLINE_CHARS_MAX = 2**20 * 4 // 3
+"""A value's data, base64, that stands in its row: 1 MiB. A row that is longer slows down whatever reads beside it."""
+
 VALUE_DEPTH_MAX = 250
 """Levels of lists and dicts in a value: what pydantic writes, and every reader follows without running out of stack."""
 

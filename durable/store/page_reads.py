@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.ids import MAILBOX
+from durable.store.operations.large_values import MARK, opened, reference_of, unescaped
 from durable.store.operations.row_records import PROMISE, Row, dump, of_a_row, promise_record
 from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
+_PARAM, _VALUE = (PROMISE.split(",").index(name) for name in ("param_data", "value_data"))
 _SESSION = (
     "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
     " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
@@ -26,10 +28,28 @@ class PageReads:
         """Run a statement that reads. Raises StoreError."""
         raise NotImplementedError
 
+    async def _blob(self, address: str) -> bytes | None:
+        """The bytes of a large value. Raises StoreError."""
+        raise NotImplementedError
+
+    async def _promises(self, sql: str, parameters: Sequence[object], at: int = 0) -> list[Row]:
+        """The same for rows that have the columns of PROMISE from the one `at` on: their values are whole."""
+        rows = await self._rows(sql, parameters)
+        for number in range(len(rows)):
+            for column in (at + _PARAM, at + _VALUE):
+                text = rows[number][column]
+                if text is not None and text[:1] == MARK:
+                    rows[number] = (*rows[number][:column], await self._whole(text), *rows[number][column + 1 :])
+        return rows
+
+    async def _whole(self, text: str) -> str:
+        reference = reference_of(text)
+        return unescaped(text) if reference is None else opened(reference, await self._blob(reference.address))
+
     async def prompts_page(self, after: tuple[int, str] | None, limit: int) -> list[PromptRow]:
         """Open questions, oldest first, after one by when it was asked (ms) and its id."""
         at, id = after or (0, "")
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {PROMISE} FROM promises INDEXED BY promises_asked WHERE capability = 'input' AND state = 'pending'"
             " AND created_at >= ? AND (created_at > ? OR id > ?) ORDER BY created_at, id LIMIT ?",
             [at, at, id, limit],
@@ -53,7 +73,7 @@ class PageReads:
             parts.append(f"SELECT * FROM ({part}) part")
             parameters += [state, *(before or ())]
         newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) parts ORDER BY settled_at DESC, id DESC LIMIT {limit}"
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {_PROMISE} FROM ({newest}) page CROSS JOIN promises p ON p.id = page.id", parameters
         )
         found = [promise_row(promise_record(row)) for row in rows]
@@ -90,7 +110,7 @@ class PageReads:
         rows: list[Row] = []
         for first, last in ((f"{own}.", f"{own}/"), (f"{own}:", f"{own};")):
             if after < last and len(rows) < limit:
-                rows += await self._rows(
+                rows += await self._promises(
                     f"SELECT {PROMISE} FROM promises WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
                     [max(after, first), last, limit - len(rows)],
                 )
@@ -100,7 +120,7 @@ class PageReads:
         """The retries of these steps, by promise id."""
         if not steps:
             return []
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {_PROMISE} FROM json_each(?) step CROSS JOIN promises p"
             " ON p.id > step.value || ':retry:' AND p.id < step.value || ':retry;'",
             [dump([*steps])],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -267,7 +266,7 @@ def decode_value(value: object) -> Any:
         return None
     try:
         return decoded(data)
-    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
+    except (ValueError, msgspec.MsgspecError):
         return data
 
 

@@ -77,6 +77,7 @@ WALKS = {
     r"SELECT id FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
     r"\s*WITH RECURSIVE each\(function\)": "the first entry of an index, then a step for each function",
     r"\s*UPDATE tasks SET ended = ": "once, when a file of an older version is opened",
+    r"\s*UPDATE (promises|signals) SET \w+ = '@='": "likewise",
     r"DELETE FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
 }
 """Statements that may walk, and why."""

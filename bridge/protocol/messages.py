@@ -130,7 +130,8 @@ class Execute(Message, frozen=True, kw_only=True, tag="execute"):
     these names stays if they were not there, and the history does not know of it.
     `checkpoint_every_s` replaces the rule of "auto", and before a statement that reaches one of `checkpoint_before`
     there is one in any case. `output_offset` is where this run's output continues, in characters. `traceparent` is the
-    trace context, as W3C writes it, in which the code runs; "" where nobody traces.
+    trace context, as W3C writes it, in which the code runs; "" where nobody traces. Without `history` the code is no
+    cell of `In` and `Out`, and has no number.
     """
 
     code: str
@@ -147,6 +148,7 @@ class Execute(Message, frozen=True, kw_only=True, tag="execute"):
     transaction: Transaction = "commit_always"
     recompute: list[str] = []
     traceparent: Annotated[str, Meta(max_length=TRACEPARENT_CHARS_MAX)] = ""
+    history: bool = True
 
 
 class Output(Message, frozen=True, kw_only=True, tag="output"):

@@ -6,6 +6,7 @@ import importlib
 import importlib.machinery
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 ADAPTED = {"matplotlib.pyplot": "bridge.worker.io.figures", "multiprocessing.spawn": "bridge.worker.spawned_children"}
@@ -44,11 +45,11 @@ class Finder:
         return spec
 
 
-def install() -> None:
-    """Adapt what is loaded, and what will be."""
+def install(count: Callable[[], int]) -> None:
+    """Adapt what is loaded, and what will be. count: the number of the cell that runs."""
     if os.environ.get(NOTEBOOK) == "1":
         ADAPTED.update(OF_NOTEBOOKS)
-        importlib.import_module("bridge.worker.notebook.ipython_shell").install()
+        importlib.import_module("bridge.worker.notebook.ipython_shell").install(count)
     sys.meta_path.insert(0, Finder)
     for name in ADAPTED:
         if name in sys.modules:

@@ -101,7 +101,7 @@ class Worker:
         displays = Displays(self._display, self.calls.tag, self._print)
         displays.install()
         self.executor.show_value = displays.show_value
-        import_hooks.install()
+        import_hooks.install(self.executor.count)
         self.channel.send({"type": "hello", "version": PROTOCOL_VERSION, "frame_bytes_max": FRAME_BYTES_MAX})
         hello = self._next()
         if hello["type"] != "hello" or hello["version"] != PROTOCOL_VERSION:

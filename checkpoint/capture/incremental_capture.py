@@ -46,7 +46,11 @@ ASIDE_BYTES_MIN = 2 * 2**20
 """More bytes to hash than this are left to a forked child: they would take longer than a fork."""
 
 ASIDE_PICKLING_NS = 3_000_000
-"""When pickling took longer than this last time, a forked child does it."""
+"""When pickling took longer than this last time, a forked child does it. As the processor's time: on a busy machine
+every pickling would take longer, most of all in children, and each small cell pay for a fork from then on."""
+
+WAITED_NS_MIN = 50_000_000
+"""Pickling that takes this long by the clock waits for something; on a busy machine the processor is had sooner."""
 
 ASIDE_GROWTH_BYTES = 8 * 2**20
 """When the process grew by this since the last capture, there may be much to pickle."""
@@ -116,6 +120,19 @@ class _Fresh(dict[bytes, memoryview]):
             self._send(chunk)
             self.streamed.add(digest)
         super().__setitem__(digest, chunk)
+
+
+@dataclass(frozen=True, slots=True)
+class _Began:
+    """When pickling began, by the clock and by the processor's time of this thread."""
+
+    clock_ns: int = field(default_factory=time.perf_counter_ns)
+    thread_ns: int = field(default_factory=time.thread_time_ns)
+
+    def took_ns(self) -> int:
+        """The time that it took of the processor; by the clock where it waited for more than that."""
+        waited = time.perf_counter_ns() - self.clock_ns
+        return waited if waited >= WAITED_NS_MIN else time.thread_time_ns() - self.thread_ns
 
 
 @dataclass(slots=True)
@@ -287,10 +304,10 @@ class Capturer:
         }
 
     def _pickle(self, draft: _Draft) -> None:
-        began = time.perf_counter_ns()
+        began = _Began()
         draft.dumps = self._grouping.dumps(draft.scope, draft.survey)
         self._memory.groups = self._grouping.last
-        self._memory.pickling_ns = time.perf_counter_ns() - began
+        self._memory.pickling_ns = began.took_ns()
         draft.known = self._look(place for dump in draft.dumps for place in dump.places())
 
     def _here(self, draft: _Draft) -> Capture:
@@ -304,10 +321,10 @@ class Capturer:
 
     def _in_child(self, draft: _Draft, send: Send) -> tuple[list[bytes | memoryview], bytes]:
         if draft.dumps is None:
-            began = time.perf_counter_ns()
+            began = _Began()
             draft.dumps = self._grouping.dumps(draft.scope, draft.survey)
             self._memory.groups, self._memory.trials = self._grouping.last, self._grouping.trials
-            self._memory.pickling_ns = time.perf_counter_ns() - began
+            self._memory.pickling_ns = began.took_ns()
         draft.fresh.stream(send, self._memory.sent)
         payload, _changed = self._payload(draft)
         self._memory.cost_ns = time.perf_counter_ns() - draft.started

@@ -17,7 +17,8 @@ class Display:
     """An object that code showed with `display(obj)`: `data` by MIME type (bytes as base64), and `metadata`.
 
     `action` is "display", or "result" for a cell's value; "update" takes the place of what was shown under this
-    `display_id`, "clear" clears what was shown before, "comm" is a message of a widget (specs/namespace.md, D4).
+    `display_id`, "clear" clears what was shown before, "comm" is a message of a widget, "payload" a wish to a
+    notebook's front end, in `comm` too (specs/namespace.md, D4).
     """
 
     data: dict[str, Any]
@@ -52,7 +53,7 @@ class Display:
     @property
     def is_shown(self) -> bool:
         """Whether it shows something, and is no message about others."""
-        return self.action not in ("clear", "comm")
+        return self.action not in ("clear", "comm", "payload")
 
 
 def shown(stream: str, text: str) -> str:

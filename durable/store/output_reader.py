@@ -14,11 +14,12 @@ PAGE = 1_000
 class OutputReader:
     """Reads on from an offset in characters, and learns when what it has read was taken back."""
 
-    def __init__(self, execution_id: str, offset: int = 0) -> None:
+    def __init__(self, execution_id: str, offset: int = 0, *, fresh: bool = False) -> None:
+        """fresh: nothing of it can have been taken back so far."""
         self.offset = offset
         """Where it reads on; whoever reads ahead of the store moves it."""
         self._execution_id = execution_id
-        self._rewinds: int | None = None
+        self._rewinds: int | None = 0 if fresh else None
 
     async def begin(self, reads: ReadsFace) -> None:
         """Note what was taken back so far: only that of later is told of."""

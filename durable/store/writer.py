@@ -165,6 +165,13 @@ class Writer(threading.Thread):
             return Refused(400, f"text that cannot be written as UTF-8: {error}")
         return None
 
+    def _sync_in(self) -> float:
+        """Seconds until a commit that was not synced has to be."""
+        return NOTICE_POLL_S
+
+    def _sync(self) -> None:
+        """Sync what has to be by now."""
+
     def _disconnect(self) -> None:
         """The thread ends."""
         raise NotImplementedError
@@ -196,7 +203,7 @@ class Writer(threading.Thread):
 
     def _collect(self) -> list[Job]:
         """Everything that waits, after waiting for the first of it, for the next deadline, or for the next look."""
-        wait = max(0.0, min(NOTICE_POLL_S, (self._next_deadline - self._clock()) / 1000))
+        wait = max(0.0, min(NOTICE_POLL_S, (self._next_deadline - self._clock()) / 1000, self._sync_in()))
         jobs: list[Job] = []
         try:
             item = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
@@ -226,6 +233,7 @@ class Writer(threading.Thread):
             else:
                 self._notice_others()
                 self._idle()
+            self._sync()
             if self._foreign and time.monotonic() >= self._next_look:
                 self._look()
             if time.monotonic() >= self._next_liveness:

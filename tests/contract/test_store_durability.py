@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from durable.store.sqlite.store import Store
+from durable.store.sqlite.wal_room import LogRoom
 from durable.store.sqlite.writer import Durability
 
 from .opened import acquire, opened, promise, root, settle
@@ -63,3 +64,26 @@ async def test_only_what_nobody_could_miss_goes_without_a_sync(
         )
         await asyncio.gather(*together)
         assert synced in commits.taken()
+
+
+async def test_a_cell_whose_asker_hears_of_its_outcome_only_is_synced_shortly_after_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    whole = LogRoom.sync
+
+    def sync(room: LogRoom) -> None:
+        whole(room)
+        loop.call_soon_threadsafe(synced.set)
+
+    monkeypatch.setattr(LogRoom, "sync", sync)
+    cell = {"timeoutAt": 2**40, "param": {"data": ""}, "tags": {"resonate:target": "poll://any@default"}}
+    async with opened(tmp_path / "s.db", durability="power") as store:
+        await store.request("session.open", {"session": "s"})
+        commits = Commits(store)
+        await store.request("cell.submit", {"session": "s", "promise": cell})
+        assert commits.taken() == {"FULL"}
+        await store.request("cell.submit", {"session": "s", "promise": cell, "sync_later": True})
+        assert commits.taken() == {"NORMAL"}
+        await asyncio.wait_for(synced.wait(), 30)

@@ -51,6 +51,27 @@ def test_a_small_namespace_is_not_worth_a_fork() -> None:
         assert process.aside()[0] == "here"
 
 
+WAITS = """
+import time
+import checkpoint.capture.incremental_capture as capture
+class Waits:
+    def __reduce__(self):
+        time.sleep(0.02)
+        return Waits, ()
+waits = Waits()
+"""
+
+
+def test_pickling_that_others_on_the_machine_held_up_is_not_worth_a_fork_and_one_that_waits_for_long_is() -> None:
+    with Process() as process:
+        process.run(WAITS + "capture.ASIDE_PICKLING_NS, capture.WAITED_NS_MIN = 10**10, 10**12")
+        process.aside()
+        assert process.aside()[0] == "here"
+        process.run("capture.ASIDE_PICKLING_NS, capture.WAITED_NS_MIN = 15_000_000, 15_000_000")
+        process.aside()
+        assert process.aside()[0] == "aside"
+
+
 def test_a_small_change_beside_a_large_array_is_captured_here_and_is_small() -> None:
     with Process() as process:
         # On a busy machine anything takes long.

@@ -128,6 +128,10 @@ class Displays:
             raise ValueError(f"a widget's message of {len(text):,} characters; at most {COMM_CHARS_MAX:,} can be sent")
         self._send(text.decode())
 
+    def send_payload(self, payload: Mapping[str, object]) -> None:
+        """Ask the front end for something at the end of the cell: a pager, text in the next cell."""
+        self._send(encoded({"data": {"text/plain": ""}, "metadata": {}, "action": "payload", "comm": _plain(payload)}))
+
     def show_value(self, value: object) -> None:
         """The last expression's value, where there is more of it than its text."""
         if is_rich(value):

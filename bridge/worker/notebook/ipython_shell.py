@@ -44,6 +44,16 @@ class _Publisher:
         clear_output(wait)
 
 
+class _Payloads:
+    """`get_ipython().payload_manager`: what the front end is asked for at the end of the cell."""
+
+    def write_payload(self, data: dict[str, Any], single: bool = True) -> None:  # noqa: ARG002  # IPython's signature
+        """Ask for it; of one source the last one counts."""
+        if not isinstance(data, dict):
+            raise TypeError(f"a payload is a dict, not {type(data).__name__}")
+        _displays().send_payload(data)
+
+
 class _Kernel:
     """`get_ipython().kernel`, as far as widgets use it."""
 
@@ -66,6 +76,7 @@ class ZMQInteractiveShell:
         self.config: dict[str, dict[str, Any]] = {"IPKernelApp": {}}
         self.events = _Events()
         self.display_pub = _Publisher()
+        self.payload_manager = _Payloads()
         self.kernel = _Kernel()
         self.colors = "nocolor"
 
@@ -77,7 +88,11 @@ class ZMQInteractiveShell:
     @property
     def execution_count(self) -> int:
         """The number of the cell that runs."""
-        return len(self.user_ns.get("In") or ())
+        return _COUNT[-1]() if _COUNT else len(self.user_ns.get("In") or ())
+
+    def set_next_input(self, text: str, replace: bool = False) -> None:
+        """Put text into a cell below this one, or in the place of its own code."""
+        self.payload_manager.write_payload({"source": "set_next_input", "text": str(text), "replace": bool(replace)})
 
     def run_line_magic(self, name: str, line: str = "", **_: Any) -> Any:
         """Run `%name line`."""
@@ -116,6 +131,9 @@ class ZMQInteractiveShell:
 
 
 _SHELL: list[ZMQInteractiveShell] = []
+
+_COUNT: list[Callable[[], int]] = []
+"""Tells the number of the cell that runs: `In` has the newest cells only."""
 
 
 def get_ipython() -> ZMQInteractiveShell:
@@ -198,8 +216,9 @@ class _Later(types.ModuleType):
         return getattr(importlib.import_module("IPython"), name)
 
 
-def install() -> None:
-    """Give `get_ipython` to user code, and to libraries that look whether IPython is there."""
+def install(count: Callable[[], int]) -> None:
+    """Give `get_ipython` to user code, and to libraries that look whether IPython is there. count: of cells."""
+    _COUNT[:] = [count]
     builtins.get_ipython = get_ipython  # type: ignore[attr-defined]
     spec = importlib.machinery.PathFinder.find_spec("IPython")
     if "IPython" not in sys.modules and spec is not None:

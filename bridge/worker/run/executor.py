@@ -228,7 +228,13 @@ class Executor:
         filename = request["filename"] or filename_of(code, request["id"])
         remember_source(code, filename)
         execution.mode = "unknown"
-        code, cell = self._compiled(code, filename)
+        recorded = request["history"] and not request["recompute"] and request["start_statement"] == 0
+        try:
+            code, cell = self._compiled(code, filename)
+        except BaseException:
+            if recorded:
+                self._history.record_source(request["code"])  # it has its number, as in any notebook
+            raise
         self._future_flags = cell.future_flags
         found = self._classifier.classify(code, cell)
         execution.mode, execution.warnings = found.mode, self.detection.met(found)
@@ -240,7 +246,7 @@ class Executor:
             if refused:
                 raise ValueError(f"inputs cannot set the engine's names: {', '.join(sorted(refused))}")
             self._namespace.update(request["inputs"])
-            if not request["recompute"]:
+            if recorded:
                 self._history.record_source(request["code"])
         return cell
 
@@ -266,10 +272,10 @@ class Executor:
                 value = value.value
             else:
                 text = bounded_repr(value)
-                if not request["recompute"]:
+                if request["history"] and not request["recompute"]:
                     self._history.record_value(value)
-                    if not request["code"].rstrip().endswith(";"):
-                        self.show_value(value)
+                if not request["recompute"] and not request["code"].rstrip().endswith(";"):
+                    self.show_value(value)
             try:
                 plain = to_json(value)
             except (NotJson, RecursionError):

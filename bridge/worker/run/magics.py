@@ -23,6 +23,9 @@ NAME = "__magics__"
 _LINES_MAX = 1_000
 """Lines of one cell that are looked at."""
 
+LOADED_BYTES_MAX = 2**20
+"""Of a file that `%load` puts into a cell."""
+
 _MAGIC = re.compile(r"(?P<indent>\s*)(?P<assigned>[\w.,\[\]'\" ]+=\s*)?%(?P<name>\w+)[ \t]*(?P<rest>.*)")
 _SYSTEM = re.compile(r"(?P<indent>\s*)(?P<assigned>[\w.,\[\]'\" ]+=\s*)?!{1,2}(?P<rest>.*)")
 _HELP = re.compile(r"(?P<indent>\s*)(?:(?P<before>\?{1,2})\s*(?P<first>[\w.]+)|(?P<last>[\w.]+)(?P<after>\?{1,2}))\s*")
@@ -35,6 +38,8 @@ HINTS = {
     "run": "exec(open('file.py').read()), or import the module",
     "reset": "session.clear_namespace(), or `del name`",
     "load": "read the file with open(...)",
+    "recall": "In[n]",
+    "rep": "In[n]",
     "writefile": "pathlib.Path('file').write_text(...)",
     "capture": "contextlib.redirect_stdout(io.StringIO())",
     "html": "display an object with _repr_html_",
@@ -137,6 +142,10 @@ def _magic(name: str, rest: str) -> str:
             return f"{NAME}.who(globals())"
         case "matplotlib" | "config" | "load_ext" | "autoreload" | "reload_ext" | "pylab":
             return f"pass  # %{name} {rest}"
+        case "load" | "loadpy" if _front_end() is not None:
+            return f"{NAME}.load({name!r}, {rest!r})"
+        case "recall" | "rep" if _front_end() is not None:
+            return f"{NAME}.recall({rest!r}, globals())"
         case "pinfo" | "pinfo2":
             return f"{NAME}.explain({rest!r}, {2 if name.endswith('2') else 1}, globals())"
         case "ls" | "cat" | "mkdir" | "rm" | "cp" | "mv" | "sx" | "system" | "bash" | "sh":
@@ -318,6 +327,44 @@ def env(text: str) -> str | dict[str, str] | None:
     return None
 
 
+def _front_end() -> Any:
+    """The shell of a notebook, whose front end can be asked for something; None elsewhere."""
+    get = getattr(builtins, "get_ipython", None)
+    return None if get is None else get()
+
+
+def load(name: str, file: str) -> None:
+    """Put a file's text in the place of the cell's code, below the line that asked for it."""
+    path = os.path.expanduser(file.strip("'\""))
+    if not os.path.exists(path) and os.path.exists(f"{path}.py"):
+        path += ".py"
+    if not path or os.path.isdir(path):
+        raise ValueError(f"%{name} takes the name of a file")
+    if os.path.getsize(path) > LOADED_BYTES_MAX:
+        raise ValueError(f"{path} has more than {LOADED_BYTES_MAX:,} bytes, which no cell takes")
+    with open(path, encoding="utf-8", errors="replace") as opened:
+        text = opened.read()
+    _front_end().set_next_input(f"# %{name} {file}\n{text}", replace=True)
+
+
+def recall(which: str, names: dict[str, Any]) -> None:
+    """Put code of earlier cells (`4`, `4-6`, `4 7`) into the next one; without a number the last value's text."""
+    if not which:
+        _front_end().set_next_input(str(names.get("_", "")))
+        return
+    history = list(names["In"])
+    first = _front_end().execution_count - len(history) + 1
+    found: list[str] = []
+    for part in which.split():
+        bounds = part.split("-")
+        if not all(bound.isdecimal() for bound in bounds) or len(bounds) > 2:
+            raise ValueError(f"%recall takes numbers of cells (4, 4-6), not {part!r}")
+        found += history[max(0, int(bounds[0]) - first) : max(0, int(bounds[-1]) - first + 1)]
+    if not found:
+        raise ValueError(f"there is no cell {which}; the newest {len(history)} are there")
+    _front_end().set_next_input("\n".join(found))
+
+
 def who(names: dict[str, Any]) -> None:
     """Print the user's names."""
     hidden = ("_", "In", "Out")
@@ -325,33 +372,40 @@ def who(names: dict[str, Any]) -> None:
 
 
 def explain(name: str, marks: int, names: dict[str, Any]) -> None:
-    """Print what there is to know of a name: signature, text, with two marks its source."""
+    """Show what there is to know of a name: signature, text, with two marks its source; in a notebook in its pager."""
+    text = "\n".join(_described(name, marks, names))
+    shell = _front_end()
+    if shell is None:
+        print(text)
+    else:
+        shell.payload_manager.write_payload({"source": "page", "data": {"text/plain": text}, "start": 0})
+
+
+def _described(name: str, marks: int, names: dict[str, Any]) -> list[str]:
     try:
         value = eval(name, names)  # noqa: S307  # the cell's own names
     except Exception:
-        print(f"Object `{name}` not found.")
-        return
-    kind = type(value)
-    print(f"Type:      {kind.__qualname__}")
-    for label, read in (
+        return [f"Object `{name}` not found."]
+    last: tuple[str, Callable[[], str]] = (
+        ("Source:\n", lambda: inspect.getsource(value))
+        if marks > 1
+        else ("Docstring:\n", lambda: inspect.getdoc(value) or "<no docstring>")
+    )
+    parts: list[tuple[str, Callable[[], str]]] = [
         ("Signature: ", lambda: f"{name}{inspect.signature(value)}"),
         ("String:    ", lambda: _short(value)),
-    ):
-        _say(label, read)
-    if marks > 1:
-        _say("Source:\n", lambda: inspect.getsource(value))
-    else:
-        _say("Docstring:\n", lambda: inspect.getdoc(value) or "<no docstring>")
+        last,
+    ]
+    found = [f"Type:      {type(value).__qualname__}"]
+    for label, read in parts:
+        try:
+            found.append(f"{label}{read()}")
+        except (TypeError, ValueError, OSError):
+            continue
+    return found
 
 
 def _short(value: Any) -> str:
     from bridge.worker.namespace.values import bounded_repr
 
     return bounded_repr(value, 200)
-
-
-def _say(label: str, read: Callable[[], str]) -> None:
-    try:
-        print(f"{label}{read()}")
-    except (TypeError, ValueError, OSError):
-        return

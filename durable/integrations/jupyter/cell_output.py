@@ -29,6 +29,8 @@ class CellOutput:
     comms: dict[str, str] = field(default_factory=dict)
     """The targets of comms that are open, by id."""
     has_result: bool = False
+    payloads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Wishes of the code to the front end, by source: of each the last one, which its reply has."""
     _stream: str = ""
     _texts: list[str] = field(default_factory=list)
     _chars: int = 0
@@ -61,6 +63,12 @@ class CellOutput:
             self._texts, self._chars = [], 0
             self.publish("stream", {"name": self._stream, "text": text}, {}, [])
 
+    def rewind(self) -> None:
+        """Send the text that was gathered; what follows may end with a value again."""
+        self.flush()
+        self.has_result = False
+        self.payloads.clear()
+
     def result(self, text: str) -> None:
         """Send the cell's value as text, where it was not shown as more than that."""
         self.flush()
@@ -87,8 +95,25 @@ class CellOutput:
                 self.publish("clear_output", {"wait": bool(display.metadata.get("wait"))}, {}, [])
             case "comm":
                 self._comm(display.comm)
+            case "payload":
+                self._wish(display.comm)
             case _:
                 self.publish("display_data", content, {}, [])
+
+    def _wish(self, payload: dict[str, Any]) -> None:
+        """A payload, which came from a worker: what no front end knows is left out."""
+        match payload:
+            case {"source": "set_next_input", "text": str(text)}:
+                wish = {"text": text, "replace": payload.get("replace") is True}
+                if isinstance(clears := payload.get("clear_output"), bool):
+                    wish["clear_output"] = clears
+            case {"source": "page", "data": {"text/plain": str()} as data}:
+                start = payload.get("start")
+                wish = {"data": data, "start": start if isinstance(start, int) else 0}
+            case _:
+                return
+        source = str(payload["source"])
+        self.payloads[source] = {"source": source, **wish}
 
     def _comm(self, comm: dict[str, Any]) -> None:
         """A message of a widget, which came from a worker: what does not fit is left out."""

@@ -20,7 +20,7 @@ from durable.integrations.jupyter.kernel_history import code_of, history
 from durable.integrations.jupyter.kernel_sockets import KernelSockets
 from durable.integrations.jupyter.kernel_wire import NOBODY, KernelMessage
 from durable.integrations.jupyter.missed_output import MissedOutput
-from durable.integrations.jupyter.notebook_session import NotebookSession, default_store, is_restore
+from durable.integrations.jupyter.notebook_session import CellValue, NotebookSession, default_store, is_restore
 from durable.integrations.jupyter.open_question import OpenQuestion
 from durable.integrations.jupyter.restore_report import first_line, report_of
 from durable.records.result import Result
@@ -182,18 +182,18 @@ class CellRunner:
             await self._counted()
         if commands and not code.strip():
             return {"status": "ok"}
-        execution = await self.notebook.session.submit(code)
+        execution = await self.notebook.submit(code)
         self.count += 1
-        return await self._shown(execution.id, code, message)
+        return await self._shown(execution, code, message, fresh=True)
 
-    async def _shown(self, execution: str, code: str, message: KernelMessage) -> dict[str, Any]:
+    async def _shown(self, execution: str, code: str, message: KernelMessage, *, fresh: bool = False) -> dict[str, Any]:
         """Show a cell until it ends; the content of its reply."""
         output = self._output(message, hides=hides_result(code))
         self._remember(execution, message)
         self._execution, self._interrupted_at = execution, 0.0
         self._waits_for_store = self._leaves = False
         try:
-            row = await self._follow(execution, output)
+            row = await self._follow(execution, output, fresh=fresh)
         except Halted as error:
             return self._told(
                 output, "Halted", f"{error}. `%durable resume` goes on with it, `%durable cancel` ends it"
@@ -204,10 +204,10 @@ class CellRunner:
         finally:
             self._execution = None
             self._missed.ran(execution, message, self.count, code)
-        return self._ended(execution, row, output)
+        return {**self._ended(execution, row, output), "payload": list(output.payloads.values())}
 
-    async def _follow(self, execution: str, output: CellOutput) -> PromiseRow:
-        async for event in self.notebook.follow(execution):
+    async def _follow(self, execution: str, output: CellOutput, *, fresh: bool = False) -> PromiseRow:
+        async for event in self.notebook.follow(execution, fresh=fresh):
             if isinstance(event, PromiseRow):
                 return event
             if event is None:
@@ -215,8 +215,10 @@ class CellRunner:
                 await self._tell_restored(output)
             elif isinstance(event, StoreError):
                 self._tell_trouble(event, output)
+            elif isinstance(event, CellValue):
+                output.result(event.text)
             elif isinstance(event, Rewound):
-                output.flush()
+                output.rewind()
                 output.publish("stream", {"name": "stderr", "text": _REWOUND}, {}, [])
             else:
                 output.add(event)
@@ -264,7 +266,7 @@ class CellRunner:
     async def _unrecorded(self, code: str, message: KernelMessage, *, silent: bool) -> dict[str, Any]:
         """Run code that a front end wants for itself: no record, no history."""
         output = self._output(message, hides=silent)
-        result = await self.notebook.session.execute(code, journal=False)
+        result = await self.notebook.run_unrecorded(code)
         for stream, text in (("stdout", result.stdout), ("stderr", result.stderr)):
             if text:
                 output.publish("stream", {"name": stream, "text": text}, {}, [])

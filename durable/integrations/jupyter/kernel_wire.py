@@ -20,7 +20,8 @@ PROTOCOL = "5.4"
 DELIMITER = b"<IDS|MSG>"
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_decode = msgspec.json.Decoder(dict[str, Any] | None).decode
+"""Some front ends write null for what is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class KernelWire:
         if self.key and not hmac.compare_digest(frames[at + 1], self._signed(parts)):
             raise ProtocolError("a message that is not signed with this kernel's key")
         try:
-            header, parent, metadata, content = (_decode(part) for part in parts)
+            header, parent, metadata, content = (_decode(part) or {} for part in parts)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ProtocolError(f"a message that is not JSON: {error}") from None
         return KernelMessage(tuple(frames[:at]), header, parent, metadata, content, tuple(frames[at + 6 :]))

@@ -11,6 +11,7 @@ from typing import Any
 
 from bridge.protocol.messages import FrontEnd
 from durable.core import ids
+from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import (
     BadArguments,
     Conflict,
@@ -25,9 +26,12 @@ from durable.core.events import Event, SessionRestored, log_event
 from durable.engine.engine import Engine
 from durable.executions.states import OPEN
 from durable.integrations.jupyter.notebook_name import is_set_aside, set_aside_name
+from durable.records.result import Result
+from durable.records.values import to_json
+from durable.sessions.execution.cell import CellParam
 from durable.sessions.output.follow import LiveReader
 from durable.sessions.output.live_output import OutputEvent, Rewound
-from durable.sessions.session import Session
+from durable.sessions.session import Session, unrecorded_result
 from durable.store.changes import Changes, StoreChange
 from durable.store.output_reader import OutputReader
 from durable.store.rows import ExecutionRow, PromiseRow
@@ -40,6 +44,13 @@ PARKED_S = 3_600.0
 
 HISTORY_ROWS_MAX = 1_000
 """Cells that are looked through for a front end's history."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellValue:
+    """The text of the value that a cell's code ended with, before that is recorded; empty where it has none."""
+
+    text: str
 
 
 @dataclass(slots=True)
@@ -127,8 +138,35 @@ class NotebookSession:
         except DurableError:
             pass  # another kernel has it
 
-    async def follow(self, execution: str) -> AsyncIterator[OutputEvent | Rewound | PromiseRow | StoreError | None]:
+    async def submit(self, code: str) -> str:
+        """Record a cell as the session's next execution, which begins at once where nothing is before it; its id.
+
+        Whoever sent it learns of it by its outcome: of the two commits the second one's sync serves for both, or one
+        that follows shortly (store.md, W4).
+        """
+        to_json(code, "the code")
+        cell = CellParam(code=code, session=self.name)
+        request: dict[str, Any] = {"promise": cell.promise(self.engine.cell_target(), TIME_MAX_MS)}
+        if self.engine.store.local is not None:
+            request["sync_later"] = True
+        return ids.execution_of((await self.engine.submit(self.name, request))["id"])
+
+    async def run_unrecorded(self, code: str) -> Result:
+        """Run code that a front end wants for itself: no record, no checkpoint, no number."""
+        to_json(code, "the code")
+        live = await self.engine.live(self.name)
+        found = live.unrecorded(code, {})
+        found.history = False
+        return unrecorded_result(found, await live.execute(found))
+
+    async def follow(
+        self, execution: str, *, fresh: bool = False
+    ) -> AsyncIterator[OutputEvent | Rewound | CellValue | PromiseRow | StoreError | None]:
         """A cell's output as it comes, None where nothing more is there for now; its settled promise last. Halted.
+
+        Before that its value, where its code runs here.
+
+        fresh: it was recorded just now.
 
         An error, again and again, while the store takes nothing: the cell goes on when it does.
         """
@@ -137,14 +175,18 @@ class NotebookSession:
             wait = self.engine.store.settled(ids.execution_promise(execution), halts=True, patient=False)
             return asyncio.ensure_future(wait)
 
-        settled = end()
-        reader = LiveReader(self.engine, execution)
+        settled, valued = end(), False
+        reader = LiveReader(self.engine, execution, fresh=fresh)
         try:
             while True:
                 news, done = reader.news(), settled.done()
                 async for event in reader.look():
+                    valued = valued and not isinstance(event, Rewound)
                     yield event
                 yield None
+                if not valued and (value := reader.value) is not None:
+                    valued = True
+                    yield CellValue(value)
                 if done:
                     try:
                         yield settled.result()

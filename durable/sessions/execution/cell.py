@@ -143,6 +143,8 @@ class Pass:
     """What it came to; None while it is open, and where it was let go."""
     begun_at: tuple[bool, int, int, int] = (False, 0, 0, 0)
     """How far the code was where this pass began (`Position.reached`): a checkpoint beyond it is progress."""
+    history: bool = True
+    """Whether unjournaled code is a cell of `In` and `Out`, with a number."""
     traceparent: str = ""
     """The trace context that its code is run in, where somebody traces."""
     execution_id: str = field(init=False)
@@ -204,6 +206,8 @@ class Pass:
 
     def finish(self, outcome: CellDone | Failed | CellHalted | Died) -> None:
         """End with this; only the first outcome counts."""
+        if self.open and isinstance(outcome, CellDone):
+            self.recent.end(str(outcome.value.get("repr") or ""))
         self._end(_EVENT_OF[type(outcome)], outcome)
 
     def stop(self) -> None:

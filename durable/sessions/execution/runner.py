@@ -589,6 +589,7 @@ class LiveSession:
             transaction=found.cell.transaction,
             recompute=list(recompute),
             traceparent=self._house.observer.traceparent(),
+            history=found.history,
         )
         self._quick, self._quick_answers = found, answers
         found.begin_after(Earlier() if recompute else self._output.begin(found.execution_id))

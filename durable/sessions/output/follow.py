@@ -23,11 +23,12 @@ COSTLY_S = 0.02
 class LiveReader:
     """One reader's place. What a pass took back when it began is the store's to tell, wherever it runs."""
 
-    def __init__(self, engine: Engine, execution_id: str, offset: int = 0) -> None:
+    def __init__(self, engine: Engine, execution_id: str, offset: int = 0, *, fresh: bool = False) -> None:
+        """fresh: it was recorded just now, so that nothing of it can have been taken back."""
         self.engine = engine
         """Whose it reads; another one of the same store may take its place."""
         self._execution_id = execution_id
-        self._stored = OutputReader(execution_id, offset)
+        self._stored = OutputReader(execution_id, offset, fresh=fresh)
         self._recent: Recent | None = None
 
     async def look(self) -> AsyncIterator[OutputEvent | Rewound]:
@@ -35,11 +36,11 @@ class LiveReader:
         reads = self.engine.store.reads
         await self._stored.begin(reads)
         while True:
-            recent, runs = self.engine.host.recent(self._execution_id)
+            recent, here = self.engine.host.recent(self._execution_id)
             begun, self._recent = recent is not self._recent, recent
             found = None if recent is None else recent.since(self._stored.offset)
             rewound = begun and recent is not None and self._stored.offset > recent.origin
-            if rewound or not (found or runs) or found is None:
+            if rewound or not (found or here) or found is None:
                 async for event in self._look_stored():
                     yield event
                 found = None if recent is None else recent.since(self._stored.offset)
@@ -55,6 +56,11 @@ class LiveReader:
                 yield Rewound(page.rewound)
             for chunk in page.chunks:
                 yield OutputEvent(chunk.stream, chunk.text, chunk.offset, chunk.dropped, chunk.end)
+
+    @property
+    def value(self) -> str | None:
+        """The text of its value once its code has ended here and its output was looked at; its record follows."""
+        return None if self._recent is None else self._recent.value
 
     def news(self) -> set[asyncio.Future[Any]]:
         """Done when there may be more: ask before `look`."""

@@ -71,6 +71,8 @@ class Recent:
 
     def __init__(self, origin: int = 0) -> None:
         self.origin = origin
+        self.value: str | None = None
+        """The text of the value that its code ended with, which is about to be recorded; None before that."""
         self._events: deque[OutputEvent] = deque()
         self._start = self._end = origin
         self._changed: asyncio.Future[None] | None = None
@@ -83,6 +85,14 @@ class Recent:
                 self._end = event.end
         while self._end - self._start > RECENT_CHARS_MAX and len(self._events) > 1:
             self._start = self._events.popleft().end
+        self._tell()
+
+    def end(self, value: str) -> None:
+        """Its code ended with a value of that text."""
+        self.value = value
+        self._tell()
+
+    def _tell(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 

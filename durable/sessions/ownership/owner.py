@@ -180,11 +180,13 @@ class SessionHost:
         return None
 
     def recent(self, execution_id: str) -> tuple[Recent | None, bool]:
-        """The newest output of an execution that runs here, or came to its end here just now; and whether it runs."""
+        """The newest output of an execution that runs here, or came to its end here just now; and whether all that it
+        prints comes here. Not so where the session was lost: another engine may run it once more."""
         found = self._pass_of(execution_id)
         if found is None or not found.lives:
             return None, False
-        return found.recent, found.open
+        live = self._live.get(found.cell.session)
+        return found.recent, found.open or (live is not None and not live.ownership.lost)
 
     def _pass_of(self, execution_id: str) -> Pass | None:
         passes = (session.current for session in self._live.values())

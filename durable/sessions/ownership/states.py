@@ -54,6 +54,11 @@ class Ownership:
         self.state = step(self.state, event)
 
     @property
+    def lost(self) -> bool:
+        """Whether another engine has it, or may have."""
+        return self.state is not OwnerState.OWNED
+
+    @property
     def starts_workers(self) -> bool:
         """Whether a worker may be started for it. One that was lost may have one until it is closed."""
         return self.state in (OwnerState.OWNED, OwnerState.LOST)

@@ -121,7 +121,7 @@ KINDS: dict[str, Kind] = {
     "session.give": _ours(requests.SessionAt, sessions.give, _yes),
     "session.close": _ours(requests.Session, sessions.close),
     "session.get": _ours(requests.Session, sessions.get, _yes),
-    "cell.submit": _ours(requests.CellSubmit, sessions.submit),
+    "cell.submit": _ours(requests.CellSubmit, sessions.submit, lambda request: request.sync_later),
     "call.create": _ours(requests.CallCreate, sessions.create_call),
     "prompt.answer": _ours(requests.PromptAnswer, prompt_answers.record),
     "listener.claim": _ours(requests.PostsClaim, listener_posts.claim, _yes),

@@ -348,7 +348,8 @@ class CellSubmit(Ours, frozen=True, kw_only=True):
     """`engine` and `ttl`: acquire the task at once when that engine owns the session and nothing is before it.
 
     `alone`: refused with 423 when an unsettled cell is before it. `id`: what stands in the place of its number in its
-    id; where there is a promise of that id, that is the answer and nothing is made.
+    id; where there is a promise of that id, that is the answer and nothing is made. `sync_later`: whoever asks is told
+    of the cell with its outcome only, so that its commit may be synced shortly after it.
     """
 
     session: Id
@@ -357,6 +358,7 @@ class CellSubmit(Ours, frozen=True, kw_only=True):
     engine: Id | None = None
     ttl: Positive = 1
     alone: bool = False
+    sync_later: bool = False
 
 
 class CallCreate(Ours, frozen=True, kw_only=True):

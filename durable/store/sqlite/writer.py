@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sqlite3
 import time
@@ -21,6 +22,9 @@ from durable.store.sqlite.wal_room import LogRoom
 from durable.store.writer import Job, Writer
 
 type Durability = Literal["power", "process"]
+
+SYNC_LATER_S = 0.02
+"""A cell whose record is synced later is so within this: most have ended by then, and one sync serves for both."""
 
 _RETRY_FIRST_S = 0.0002
 _RETRY_MAX_S = 0.005
@@ -50,6 +54,9 @@ class SqliteWriter(Writer):
         self._rest = rest
         self._seen = -1
         self._synchronous = ""
+        self._syncs_later = False
+        self._sync_at = math.inf
+        """The monotonic time, in s, by which the log has to be synced."""
 
     def _begin(self, jobs: list[Job]) -> Tx:
         sync = not all(job.internal for job in jobs)
@@ -60,6 +67,7 @@ class SqliteWriter(Writer):
         self._retried(lambda: self._connection.execute("BEGIN IMMEDIATE"))
         if wanted == "FULL":
             self._room.make()
+        self._syncs_later = not sync and any(job.kind == "cell.submit" for job in jobs)
         self._tell_time()
         return SqliteTx(
             self._connection,
@@ -74,6 +82,18 @@ class SqliteWriter(Writer):
 
     def _end(self, tx: Tx) -> None:  # noqa: ARG002 - the connection has one transaction
         self._retried(lambda: self._connection.execute("COMMIT"))
+        if self._synchronous == "FULL":
+            self._sync_at = math.inf
+        elif self._syncs_later and self._durability == "power":
+            self._sync_at = min(self._sync_at, time.monotonic() + SYNC_LATER_S)
+
+    def _sync_in(self) -> float:
+        return self._sync_at - time.monotonic()
+
+    def _sync(self) -> None:
+        if time.monotonic() >= self._sync_at:
+            self._sync_at = math.inf
+            self._room.sync()
 
     def _undo(self, tx: Tx) -> None:  # noqa: ARG002
         if self._connection.in_transaction:

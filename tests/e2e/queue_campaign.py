@@ -185,7 +185,6 @@ async def campaign(
             await engines.kill(0)
     fairness = check_fairness(store, ids)
     assert fairness <= 0.10, f"a key had {fairness:.0%} more or less than its share"
-    assert abs(rate_error) <= 0.01, f"the rate was missed by {rate_error:.1%}"
     assert not store.broken()
     found = {
         "executions": total,
@@ -197,7 +196,10 @@ async def campaign(
         "enqueue_per_s": round(total / (filled - began)),
         "executions_per_s": round(total / (worked - began_s)),
     }
-    return {**found, **check_effects(store, log, total, kills)}
+    found |= check_effects(store, log, total, kills)
+    # Last, since it is the only one that a busy machine can break.
+    assert abs(rate_error) <= 0.01, f"the rate was missed by {rate_error:.1%}: {found}"
+    return found
 
 
 def main() -> None:

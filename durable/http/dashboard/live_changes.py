@@ -18,8 +18,9 @@ from durable.store.changes import Changes
 PAUSE_S = 0.2
 """Between two events of one stream: a burst of commits is one event."""
 
-CLOCK_S = 10.0
-"""A page looks again after so long without a change: an engine's death commits nothing."""
+CLOCK_S = 3.0
+"""A page looks again after so long without a change: an engine's death commits nothing, and steps that an engine of
+this process records are told to nobody."""
 
 
 def stream_of(site: Site) -> StreamingResponse:

@@ -16,6 +16,11 @@ DELAY_S_MAX = 24 * 3600.0
 """A day: an actor that rests longer than that is stopped."""
 
 
+def is_number(value: object) -> bool:
+    """Whether a policy may have it for a number: a bool is a slip of whoever wrote it."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Seconds before a restart, and how many restarts are allowed within how many seconds.
@@ -40,12 +45,13 @@ class Backoff:
             ("delay_max_s", 0.0, DELAY_S_MAX),
             ("jitter", 0.0, 1.0),
         ):
-            if not least <= getattr(self, name) <= most:
-                raise InvalidSupervision(f"backoff: {name} is from {least:g} to {most:g}, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not is_number(value) or not least <= value <= most:
+                raise InvalidSupervision(f"backoff: {name} is from {least:g} to {most:g}, not {value!r}")
         if isinstance(self.max_restarts, bool) or not isinstance(self.max_restarts, int) or self.max_restarts < 0:
             raise InvalidSupervision(f"max_restarts is a whole number from 0, not {self.max_restarts!r}")
-        if not 0 < self.within_s <= 1e9:
-            raise InvalidSupervision(f"the window of restarts is more than 0 s, not {self.within_s!r}")
+        if not is_number(self.within_s) or not 0 < self.within_s <= 1e9:
+            raise InvalidSupervision(f"the window of restarts is seconds, more than 0, not {self.within_s!r}")
 
     def delay_s(self, attempt: int, chance: float = 0.5) -> float:
         """The delay before a restart. attempt: restarts in the window before it. chance: 0 to 1, for the jitter."""
@@ -86,7 +92,7 @@ def backoff_of(given: str | Backoff) -> Backoff:
     """A policy by its word, or itself; InvalidSupervision names the words."""
     if isinstance(given, Backoff):
         return given
-    found = PRESETS.get(given)
+    found = PRESETS.get(given) if isinstance(given, str) else None
     if found is None:
         raise InvalidSupervision(f"there is no backoff {given!r}: it is one of {', '.join(PRESETS)}, or a Backoff")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from capabilities.actors.backoff import is_number
 from capabilities.actors.errors import InvalidSupervision
 from capabilities.actors.states import ComponentState, HealthEvent, HealthState, step_health
 
@@ -80,7 +81,7 @@ class HealthChecks:
 
     def __post_init__(self) -> None:
         for name, value in (("every", self.every), ("timeout", self.timeout)):
-            if not isinstance(value, int | float) or not 0 < value <= EVERY_S_MAX:
+            if not is_number(value) or not 0 < value <= EVERY_S_MAX:
                 raise InvalidSupervision(
                     f"health checks: {name} is seconds, more than 0 and at most {EVERY_S_MAX:g}, not {value!r}"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,7 +51,10 @@ class MailboxCounters:
 
 
 class Mailbox[T]:
-    """Messages of one actor, in the order in which they came. capacity None: without a bound."""
+    """Messages of one actor, in the order in which they came. capacity None: without a bound.
+
+    One thread puts messages in, closes and drains; another may take meanwhile: each message is got by one of them.
+    """
 
     __slots__ = ("_closed", "_messages", "actor", "backpressure", "capacity", "counters")
 
@@ -89,12 +93,12 @@ class Mailbox[T]:
 
     def take(self) -> T:
         """The oldest message. Empty; MailboxClosed when it is closed and drained."""
-        if not self._messages:
-            if self._closed:
-                raise MailboxClosed(self.actor)
-            raise Empty
+        try:
+            message = self._messages.popleft()
+        except IndexError:
+            raise MailboxClosed(self.actor) if self._closed else Empty from None
         self.counters.received += 1
-        return self._messages.popleft()
+        return message
 
     def close(self) -> None:
         """Take no more messages; those inside can still be taken. Idempotent."""
@@ -102,7 +106,10 @@ class Mailbox[T]:
 
     def drain(self) -> list[T]:
         """All that is inside, for the dead letters."""
-        found, self._messages = list(self._messages), deque()
+        found = []
+        with suppress(IndexError):
+            while True:
+                found.append(self._messages.popleft())
         return found
 
     @property

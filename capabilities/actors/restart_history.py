@@ -59,7 +59,7 @@ class RestartWindow:
 
     def ask(self, now_s: float) -> Allowed | Refused:
         """Whether a restart may happen now; one that may is counted."""
-        while self.times and now_s - self.times[0] >= self.within_s:
+        while self.times and abs(now_s - self.times[0]) >= self.within_s:  # a clock may be set back, too
             self.times.popleft()
         if self.failed:
             return Refused(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -12,15 +13,23 @@ TOPIC_CHARS_MAX = 255
 
 ONE, REST = "*", "#"
 
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")
+
+
+def _check(text: str, words: tuple[str, ...]) -> None:
+    if len(text) > TOPIC_CHARS_MAX:
+        raise InvalidTopic(text[:40] + "…", f"it has more than {TOPIC_CHARS_MAX} characters")
+    if _UNKEPT.search(text):
+        raise InvalidTopic(ascii(text), "it has a NUL or a lone surrogate")
+    if not all(words):
+        raise InvalidTopic(text, "a word is empty")
+
 
 @lru_cache(4096)
 def topic_words(topic: str) -> tuple[str, ...]:
     """The words of a topic; InvalidTopic."""
     words = tuple(topic.split("."))
-    if len(topic) > TOPIC_CHARS_MAX:
-        raise InvalidTopic(topic[:40] + "…", f"it has more than {TOPIC_CHARS_MAX} characters")
-    if not all(words):
-        raise InvalidTopic(topic, "a word is empty")
+    _check(topic, words)
     if ONE in words or REST in words:
         raise InvalidTopic(topic, "only patterns have * and #")
     return words
@@ -30,10 +39,7 @@ def topic_words(topic: str) -> tuple[str, ...]:
 def pattern_words(pattern: str) -> tuple[str, ...]:
     """The words of a pattern; InvalidTopic."""
     words = tuple(pattern.split("."))
-    if len(pattern) > TOPIC_CHARS_MAX:
-        raise InvalidTopic(pattern[:40] + "…", f"it has more than {TOPIC_CHARS_MAX} characters")
-    if not all(words):
-        raise InvalidTopic(pattern, "a word is empty")
+    _check(pattern, words)
     if REST in words[:-1]:
         raise InvalidTopic(pattern, "# stands at the end")
     return words

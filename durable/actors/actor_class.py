@@ -20,6 +20,9 @@ from durable.records.values import encode, encode_arguments, from_json, hints_of
 _HOOKS = ("on_start", "on_stop", "migrate")
 """Methods that are not for messages: they are called when the actor comes into being, and for an older state."""
 
+RESERVED = ("tell", "options")
+"""What references have themselves."""
+
 READ_MARK = "__durable_read__"
 DESCRIBED = "__durable_actor__"
 
@@ -65,8 +68,10 @@ class ActorClass:
             raise BadArguments(f"{cls.__name__}: version is a whole number from 1, not {version!r}")
         if mailbox is not None and (isinstance(mailbox, bool) or not isinstance(mailbox, int) or mailbox < 1):
             raise BadArguments(f"{cls.__name__}: mailbox is a whole number from 1, or None, not {mailbox!r}")
+        if supervise is not None and not isinstance(supervise, Supervise):
+            raise BadArguments(f"{cls.__name__}: supervise is durable.Supervise(…), or None, not {supervise!r}")
         self.cls = cls
-        self.kind = check_kind(name or cls.__name__)
+        self.kind = check_kind(cls.__name__ if name is None else name)
         self.version = version
         self.supervise = supervise
         self.mailbox = mailbox
@@ -78,7 +83,7 @@ class ActorClass:
     @property
     def component(self) -> str | None:
         """The component that its actors are; None for a class in Python."""
-        found: str | None = getattr(self.cls, "component", None)
+        found: str | None = None if "component" in self.fields else getattr(self.cls, "component", None)
         return found
 
     def _check_health(self) -> None:
@@ -185,6 +190,11 @@ def _methods(cls: type) -> dict[str, ActorMethod]:
         reads = bool(getattr(fn, READ_MARK, False))
         if not reads and not inspect.iscoroutinefunction(fn):
             continue
+        if name in RESERVED:
+            raise BadArguments(
+                f"{cls.__name__}.{name}: `{name}` of a reference is something else, so no message could reach it; give "
+                "the method another name"
+            )
         parameters = list(inspect.signature(fn).parameters)
         if not reads and len(parameters) < 2:
             raise BadArguments(f"{cls.__name__}.{name}: a method that takes messages has (self, ctx, …)")

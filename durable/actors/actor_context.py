@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +18,7 @@ from durable.core.durations import seconds
 from durable.core.errors import BadArguments
 from durable.functions import sandbox_step
 from durable.functions.context import Context
+from durable.functions.failures import cut
 from durable.functions.replay.record import OperationKey
 from durable.records.values import digest, to_json
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from durable.actors.management import Actors
     from durable.actors.reference import ActorReference
     from durable.functions.replay.function_pass import FunctionPass
+
+
+REMINDER_CHARS_MAX = 1_000
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")
 
 
 class ActorContext(Context):
@@ -123,6 +129,7 @@ class ActorContext(Context):
         every: float | timedelta | None = None,
     ) -> Awaitable[None]:
         """Send a message to this actor after some seconds, and then every so often; another one of its name ends."""
+        _check_reminder(reminder)
         first, again = seconds(after) or 0.0, seconds(every)
         if again is not None and again <= 0:
             raise BadArguments(f"a reminder comes every so many seconds, more than 0, not {every!r}")
@@ -135,6 +142,7 @@ class ActorContext(Context):
 
     def forget_reminder(self, reminder: str) -> Awaitable[bool]:
         """End a reminder; False when there was none."""
+        _check_reminder(reminder)
         actors, name = self.actors, self.name
 
         async def forget_reminder(reminder: str) -> bool:
@@ -193,6 +201,14 @@ class ActorContext(Context):
             await actors.tell_by_name(actor, method, args, id=id, sender=sender)
 
         await self.run(tell, actor, method, args, id)
+
+
+def _check_reminder(name: object) -> None:
+    """BadArguments for what a store cannot keep as a reminder's name."""
+    if not isinstance(name, str) or not 0 < len(name) <= REMINDER_CHARS_MAX or _UNKEPT.search(name):
+        raise BadArguments(
+            f"a reminder's name is text of 1 to {REMINDER_CHARS_MAX} characters without NUL, not {cut(repr(name), 80)}"
+        )
 
 
 def _step_id() -> str:

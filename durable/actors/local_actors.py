@@ -1,4 +1,4 @@
-"""Actors that are kept in memory: `@durable.actor(durable=False)` (specs/actors.md, L1-L5).
+"""Actors that are kept in memory: `@durable.actor(durable=False)` (specs/actors.md, L1-L5, L10, L11).
 
 The same classes, mailboxes and supervision without the store. An actor is a mailbox and an object; a task of the loop
 exists only while there is mail.
@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from datetime import timedelta
 from typing import Any, Protocol
 from uuid import uuid4
@@ -23,6 +23,7 @@ from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.errors import (
     ActorCycle,
     ActorNotFound,
+    ActorNotReady,
     ActorStopped,
     ActorUnhealthy,
     InvalidSupervision,
@@ -42,11 +43,13 @@ from capabilities.actors.topics import Subscriptions
 from durable.actors.actor_class import ActorClass, ActorMethod, class_of
 from durable.actors.actor_requests import failure_of, reply_data
 from durable.actors.health_watch import ActorHealth, HealthUnasked, HealthWatch, ask_in_time
+from durable.actors.local_component import ComponentVisit, LocalComponentActor
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
+from durable.actors.turn import is_cancelled
 from durable.core.durations import seconds
-from durable.core.errors import BadArguments
+from durable.core.errors import BadArguments, ExecutionError
 from durable.records.values import encode
 
 log = logging.getLogger("durable.actors")
@@ -54,10 +57,23 @@ log = logging.getLogger("durable.actors")
 LOCAL_CLASSES: dict[str, ActorClass] = {}
 """Classes with durable=False by their names, the newest of each."""
 
-_chain: ContextVar[tuple[str, ...]] = ContextVar("durable_local_actors", default=())
-"""The actors that wait for the turn that runs now, and its own."""
 
-type LocalMessage = tuple[ActorMethod, tuple[Any, ...], dict[str, Any], asyncio.Future[Any] | None, tuple[str, ...]]
+class LocalTurn:
+    """A turn of an actor, as what it sends knows of it: a task that it left behind is not part of it for ever."""
+
+    __slots__ = ("ended", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ended = False
+
+
+_chain: ContextVar[tuple[LocalTurn, ...]] = ContextVar("durable_local_actors", default=())
+"""The turns that wait for the one that runs now, and that one."""
+
+type LocalMessage = tuple[
+    ActorMethod, tuple[Any, ...], dict[str, Any], asyncio.Future[Any] | None, tuple[LocalTurn, ...]
+]
 
 
 type Note = Callable[[str, str, str], None]
@@ -76,10 +92,10 @@ class LocalContext:
 
     __slots__ = ("_actor", "chain", "key", "name", "sender")
 
-    def __init__(self, actor: LocalActor, chain: tuple[str, ...]) -> None:
+    def __init__(self, actor: LocalActor, chain: tuple[LocalTurn, ...]) -> None:
         self._actor = actor
-        self.name, self.key, self.chain = actor.name, actor.key, [*chain, actor.name]
-        self.sender = chain[-1] if chain else ""
+        self.name, self.key, self.chain = actor.name, actor.key, [*(turn.name for turn in chain), actor.name]
+        self.sender = chain[-1].name if chain else ""
 
     async def run(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a function, in a thread where it is synchronous."""
@@ -137,41 +153,91 @@ class LocalActor:
             raise ActorStopped(shown(self.name), self.note)
         self._mailbox.offer(message)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            self._task = asyncio.get_running_loop().create_task(self._work(), context=self.house.context())
 
     async def _work(self) -> None:
         try:
             while len(self._mailbox):
-                await self._turn(self._mailbox.take())
+                message, made = self._mailbox.take(), self._object
+                left: LocalMessage | None = message
+                if len(self._mailbox) and isinstance(made, LocalComponentActor) and made.alive:
+                    left = await self._visit(made, message)
+                if left is not None:
+                    await self._turn(left)
         finally:
             self._task = None
             if self._mailbox.closed:  # it was stopped meanwhile
                 self._drop_object()
 
-    async def _turn(self, message: LocalMessage) -> None:
-        method, args, kwargs, reply, chain = message
-        context = LocalContext(self, chain)
+    async def _visit(self, made: LocalComponentActor, message: LocalMessage) -> LocalMessage | None:
+        """Take it and those behind it in one visit of a thread: the message that is left for a turn of its own."""
+
+        turn = LocalTurn(self.name)
+
+        def enter(message: LocalMessage) -> bool:
+            _chain.set((*message[4], turn))
+            return self._object is made and made.alive
+
+        visit = ComponentVisit(self.name, message, self._mailbox)
+        try:
+            await made.visit(visit, enter)
+        except asyncio.CancelledError:
+            if visit.message is not None:
+                _fail(visit.message, ActorStopped(shown(self.name), self.note))
+            raise
+        except Exception as error:  # its instance was ended before the visit
+            visit.error = error
+        finally:
+            turn.ended = True
+            for each, value in visit.replied:
+                self._noted(each)
+                _reply(each, value)
+        if visit.error is None or visit.message is None or isinstance(visit.error, ActorNotReady):
+            return visit.message
+        if not await self._ends(visit.message, visit.error):
+            return visit.message
+        self._noted(visit.message)
+        return None
+
+    def _noted(self, message: LocalMessage) -> None:
         if self.house.limits.metrics:
-            self.house.note("message", self, method.name)
-        _chain.set((*chain, self.name))
-        while True:
-            try:
-                made = await self._instance(context)
-                given = args if method.reads else (context, *args)
-                value = method.fn(made, *given, **kwargs)
-                found = await value if inspect.isawaitable(value) else value
-                if reply is not None and not reply.done():
-                    reply.set_result(found)
-                return
-            except asyncio.CancelledError:
-                if reply is not None and not reply.done():
-                    reply.set_exception(ActorStopped(shown(self.name), self.note))
-                raise
-            except Exception as error:
-                if await self._gives_up(error):
-                    if reply is not None and not reply.done():
-                        reply.set_exception(error)
+            self.house.note("message", self, message[0].name)
+
+    async def _turn(self, message: LocalMessage) -> None:
+        method, args, kwargs, _, chain = message
+        context, turn = LocalContext(self, chain), LocalTurn(self.name)
+        self._noted(message)
+        _chain.set((*chain, turn))
+        try:
+            while True:
+                try:
+                    made = await self._instance(context)
+                    given = args if method.reads else (context, *args)
+                    value = method.fn(made, *given, **kwargs)
+                    _reply(message, await value if inspect.isawaitable(value) else value)
                     return
+                except (KeyboardInterrupt, GeneratorExit):
+                    raise
+                except BaseException as error:
+                    if await self._ends(message, error):
+                        return
+        finally:
+            turn.ended = True
+
+    async def _ends(self, message: LocalMessage, error: BaseException) -> bool:
+        """Whether a message's turn ends with this error, its answer; else it is taken again."""
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            _fail(message, ActorStopped(shown(self.name), self.note))
+            raise error
+        raised = error if isinstance(error, Exception) else _raised(error)
+        try:
+            ends = await self._gives_up(raised)
+        except asyncio.CancelledError:  # in its backoff
+            _fail(message, ActorStopped(shown(self.name), self.note))
+            raise
+        if ends:
+            _fail(message, raised)
+        return ends
 
     async def _instance(self, context: LocalContext) -> Any:
         if self._object is None:
@@ -205,39 +271,47 @@ class LocalActor:
     async def _gives_up(self, error: Exception) -> bool:
         """Whether the turn ends with this error; else the actor was restarted, and it is taken again."""
         supervise = self.described.supervise
-        if supervise is None or supervise.answers(error):
+        if supervise is None or supervise.answers(error) or is_cancelled():
             return True
-        if await self.restart():
+        if await self.may_restart():
+            self._renew()
             return False
+        if self._mailbox.closed:  # it was stopped before: no more becomes of it
+            return True
         self.house.note("restart_limit_exceeded", self, f"{type(error).__name__}: {error}")
         if supervise.exhausted == "drop":
+            self._window.hits = 0  # it goes on, so no number of them is the end of it
             return True
         self.fail(f"{type(error).__name__}: {error}, after {supervise.max_restarts} restarts")
         if supervise.exhausted == "escalate" and self.parent is not None:
             self.house.escalate(self.parent, self)
         return True
 
-    async def restart(self) -> bool:
-        """Begin with a new object after the backoff, where one more restart is allowed."""
+    async def may_restart(self) -> bool:
+        """Whether one more restart is allowed; then its backoff has passed when this returns."""
         found = self._window.ask(time.monotonic())
         if not isinstance(found, Allowed):
             return False
         await asyncio.sleep(self._policy.delay_s(found.attempt, random.random()))  # noqa: S311 - jitter
-        self.begin_anew()
         return True
 
     def begin_anew(self) -> None:
-        """A new object, with the next message; a mailbox that was closed is opened."""
+        """Restart it by hand, or for its supervisor: a mailbox that was closed is opened, and its record is clean."""
+        self.note = ""
+        self._window.reset()
+        if self._mailbox.closed:
+            self._mailbox = self._opened()
+        self._renew()
+        if self.state is ActorState.STOPPED:
+            self.state = ActorState.STARTING
+
+    def _renew(self) -> None:
+        """A new object, with the next message. One that was stopped in its backoff stays so."""
         self.restarted += 1
         self.house.note("child_restarted", self, self.note)
         self._drop_object()
-        self.note = ""
-        if self._mailbox.closed:
-            self._mailbox = self._opened()
         if self.state in (ActorState.RUNNING, ActorState.FAILED):
             self.state = step_actor(self.state, ActorEvent.RESTART)
-        elif self.state is ActorState.STOPPED:
-            self.state = ActorState.STARTING
 
     def fail(self, note: str) -> None:
         """Take no more messages: those that wait get ActorStopped."""
@@ -309,9 +383,8 @@ class LocalActor:
             self._drop_object()
         self._mailbox.close()
         waiting = self._mailbox.drain()
-        for _, _, _, reply, _ in waiting:
-            if reply is not None and not reply.done():
-                reply.set_exception(ActorStopped(shown(self.name), note))
+        for each in waiting:
+            _fail(each, ActorStopped(shown(self.name), note))
         return len(waiting)
 
 
@@ -322,6 +395,7 @@ class LocalActors:
         """engine: needed by actors that are components. noted: told what supervision does, to which actor, and why."""
         self._engine = engine
         self._noted = noted
+        self._context = copy_context()
         self.limits = ActorLimits()
         self.registry: ActorRegistry[Address] = ActorRegistry()
         self.router = Router(self.registry)
@@ -332,6 +406,10 @@ class LocalActors:
         """Asks those whose class has health checks."""
         self._subscriptions: Subscriptions[str] = Subscriptions()
         self._requests: dict[str, tuple[str, asyncio.Task[None]]] = {}
+
+    def context(self) -> Context:
+        """The context variables of a turn: those of where the actors were opened, and not of who sent its message."""
+        return self._context.copy()
 
     def of(self, described: ActorClass, key: str) -> LocalActor:
         """The actor of a class and key, made where there is none."""
@@ -376,20 +454,25 @@ class LocalActors:
 
     async def _decide(self, parent: LocalActor, child: LocalActor) -> None:
         supervise = parent.described.supervise or _UNSUPERVISED
-        supervisor = Supervisor(parent.name, Strategy(supervise.strategy))
-        for name, each in parent.children.items():
-            supervisor.supervise(ChildSpec(name))
-            alive = each.state in (ActorState.STARTING, ActorState.RUNNING)
-            supervisor.children[name].state = ChildState.RUNNING if alive else ChildState.FAILED
-        if await parent.restart():
-            for name in supervisor.affected(child.name):
-                parent.children[name].begin_anew()
+        if await parent.may_restart():
+            if child.state is ActorState.FAILED and parent.state is not ActorState.STOPPED:
+                self._restart_group(parent, child, Strategy(supervise.strategy))
             return
         for each in reversed(parent.children.values()):
             each.fail(f"{shown(parent.name)} gave up")
         parent.fail(f"{shown(child.name)} failed ({child.note})")
         if supervise.exhausted == "escalate" and parent.parent is not None:
             self.escalate(parent.parent, parent)
+
+    def _restart_group(self, parent: LocalActor, failed: LocalActor, strategy: Strategy) -> None:
+        """Restart a child that failed, and those that the strategy adds; their supervisor keeps its own state."""
+        supervisor = Supervisor(parent.name, strategy)
+        for name, each in parent.children.items():
+            supervisor.supervise(ChildSpec(name))
+            alive = each.state in (ActorState.STARTING, ActorState.RUNNING)
+            supervisor.children[name].state = ChildState.RUNNING if alive else ChildState.FAILED
+        for name in supervisor.affected(failed.name):
+            parent.children[name].begin_anew()
 
     # -- by their names -------------------------------------------------------------------------------------------
 
@@ -522,6 +605,14 @@ class LocalReference(ActorReference):
         self._house = house
         self._take = actor.take
 
+    def options(self, *, id: str | None = None, timeout: float | timedelta | None = None) -> ActorReference:
+        """The same with a time. BadArguments for an id."""
+        if id is not None:
+            raise BadArguments(
+                f"{shown(self._name)} is kept in memory, where no record says which ids were sent already: leave id out"
+            )
+        return super().options(timeout=timeout)
+
     def _send(
         self,
         name: str,  # noqa: ARG002 - the method says it
@@ -531,11 +622,13 @@ class LocalReference(ActorReference):
     ) -> Awaitable[Any]:
         assert method is not None
         chain = _chain.get()
+        if chain:
+            chain = tuple(turn for turn in chain if not turn.ended)
         if self._tells:
             self._take((method, args, kwargs, None, chain))
             return _done()
-        if self._name in chain:
-            raise ActorCycle([*map(shown, chain), shown(self._name)])
+        if any(turn.name == self._name for turn in chain):
+            raise ActorCycle([*(shown(turn.name) for turn in chain), shown(self._name)])
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._take((method, args, kwargs, reply, chain))
         return reply if self._timeout is None else self._limited(reply, self._timeout)
@@ -545,6 +638,25 @@ class LocalReference(ActorReference):
             return await asyncio.wait_for(asyncio.shield(reply), timeout)
         except TimeoutError:
             raise RequestTimedOut(shown(self._name), timeout) from None
+
+
+def _reply(message: LocalMessage, value: Any) -> None:
+    reply = message[3]
+    if reply is not None and not reply.done():
+        reply.set_result(value)
+
+
+def _fail(message: LocalMessage, error: Exception) -> None:
+    reply = message[3]
+    if reply is not None and not reply.done():
+        reply.set_exception(error)
+
+
+def _raised(error: BaseException) -> ExecutionError:
+    """For what ends a task or a program: of a turn it is an error like any other."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    told = f"{kind}: {error}" if str(error) else kind
+    return ExecutionError(told, exception_type=kind, exception_message=str(error))
 
 
 class _Done:

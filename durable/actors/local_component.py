@@ -1,19 +1,83 @@
-"""Actors in memory that are components or core modules (specs/actors.md, L6-L8)."""
+"""Actors in memory that are components or core modules (specs/actors.md, L6-L8, L10)."""
 
 from __future__ import annotations
 
 import base64
 import logging
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from capabilities.actors.errors import ActorNotReady
+from capabilities.actors.errors import ActorNotReady, MailboxClosed
+from capabilities.actors.mailbox import Empty, Mailbox
 from capabilities.actors.multicodec import decode_value, encode_value
 from durable.actors.actor_class import read
 
 if TYPE_CHECKING:
-    from durable.actors.local_actors import LocalContext
+    from capabilities.sandbox.wasm.actor_instance import InstanceMessage
+    from durable.actors.local_actors import LocalContext, LocalMessage
+
+VISIT_S = 0.002
+"""Seconds after which a visit of a thread takes no further message: senders are told when it is over."""
 
 log = logging.getLogger("durable.actors")
+
+
+def for_instance(message: LocalMessage) -> InstanceMessage | None:
+    """The message of an instance for one of the actor; None where a call is not enough, or its arguments are wrong."""
+    from capabilities.sandbox.wasm.actor_instance import InstanceMessage
+
+    method, args, kwargs, *_ = message
+    match method.name, args:
+        case _ if kwargs:
+            return None
+        case "invoke", (str(function), *given):
+            return InstanceMessage("invoke", (function, given))
+        case "handle_message", (str(sender), bytes(data)):
+            return InstanceMessage("message", (sender, data))
+    return None
+
+
+class ComponentVisit:
+    """Messages that wait, taken one after another in one visit of the instance's thread (L10): handing each to the
+    thread, and its reply back, takes several times as long as a short call of wasm.
+
+    replied: messages and their replies. message: the one that was taken last, where it has none yet: it raised `error`,
+    or is left for a turn of its own.
+    """
+
+    def __init__(self, name: str, message: LocalMessage, mailbox: Mailbox[LocalMessage]) -> None:
+        self.message: LocalMessage | None = message
+        self.error: Exception | None = None
+        self.replied: list[tuple[LocalMessage, Any]] = []
+        self._name = name
+        self._mailbox = mailbox
+
+    def run(self, enter: Callable[[LocalMessage], bool], take: Callable[[InstanceMessage], Any]) -> None:
+        """Take messages in this thread, as long as `enter` says that the instance may be given the next one."""
+        from capabilities.sandbox.wasm.actor_instance import Dropped
+
+        ends_at = time.monotonic() + VISIT_S
+        while self.message is not None:
+            given = for_instance(self.message)
+            if given is None or not enter(self.message):
+                return
+            try:
+                value = take(given)
+            except Dropped as dropped:
+                log.warning("%s: a message was dropped: %s", self._name, dropped)
+                value = None
+            except Exception as error:
+                self.error = error
+                return
+            self.replied.append((self.message, value))
+            self.message = self._next() if time.monotonic() < ends_at else None
+
+    def _next(self) -> LocalMessage | None:
+        try:
+            return self._mailbox.take()
+        except (Empty, MailboxClosed):
+            return None
 
 
 class LocalComponentActor:
@@ -70,10 +134,19 @@ class LocalComponentActor:
         found: float = self._instance.started_at
         return found
 
+    @property
+    def alive(self) -> bool:
+        """Whether its instance takes messages."""
+        return self._instance is not None and self._instance.alive
+
+    async def visit(self, made: ComponentVisit, enter: Callable[[LocalMessage], bool]) -> None:
+        """Take messages in one visit of the instance's thread."""
+        await self._instance.visit(lambda: made.run(enter, self._instance.take_here))
+
     async def _take(self, ctx: LocalContext, kind: Any, *args: Any) -> Any:
         from capabilities.sandbox.wasm.actor_instance import Dropped, InstanceMessage
 
-        if self._instance is None or not self._instance.alive:
+        if not self.alive:
             if self._instance is not None:
                 await self._instance.end()
             await self.on_start(ctx)

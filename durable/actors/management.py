@@ -433,9 +433,11 @@ class Actors:
         while True:
             page = (await self._engine.store.request("actor.list", request)).data["actors"]
             found += page
-            if len(page) < 1_000 or "parent" in request:
+            if len(page) < 1_000:
                 return found
             request["after"] = page[-1]["name"]
+            if "parent" in request:
+                request["place"] = page[-1]["place"]
 
     async def stop(self, cls: type | str, key: str, note: str = "", *, force: bool = False) -> int:
         """Let an actor take no more messages; how many were waiting, which are among the dead letters. NotFound.
@@ -539,12 +541,13 @@ class Actors:
             row = await self.row(above)
             above = None if row is None else row["parent"]
         row = await self.row(name)
-        if row is not None and row["parent"] != parent:
+        if row is None:
+            await self.send(name, START, [], {}, sender=parent, parent=parent)
+            self.note("child_started", name, f"under {shown(parent)}")
+            row = await self.row(name)
+        if row is not None and row["parent"] != parent:  # since ever, or another one was faster
             known = "nobody" if row["parent"] is None else shown(row["parent"])
             return f"{shown(name)} is there already, under {known}; an actor is spawned before its first message"
-        if row is None:
-            await self.send(name, START, [], {}, id="start", sender=parent, parent=parent)
-            self.note("child_started", name, f"under {shown(parent)}")
         return None
 
     async def row(self, name: str) -> dict[str, Any] | None:

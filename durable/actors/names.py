@@ -21,10 +21,9 @@ _OTHER = re.compile(rb"[^A-Za-z0-9_-]")
 
 def check_kind(kind: str) -> str:
     """The name of an actor's class, or InvalidId."""
-    if not _KIND.match(kind):
-        raise InvalidId(
-            kind, "the name of an actor's class is up to 80 letters, digits, '_' and '-'; give @durable.actor(name=...)"
-        )
+    if not isinstance(kind, str) or not _KIND.match(kind):
+        form = "the name of an actor's class is up to 80 letters, digits, '_' and '-'; give @durable.actor(name=...)"
+        raise InvalidId(str(kind), form)
     return kind
 
 

@@ -13,6 +13,7 @@ from capabilities.actors.errors import ActorCycle
 from durable.actors.actor_class import ActorClass, ActorMethod
 from durable.actors.names import shown
 from durable.core.durations import seconds
+from durable.core.errors import BadArguments
 from durable.functions.replay.record import OperationKey
 from durable.records.values import digest, from_json
 
@@ -112,6 +113,11 @@ class InsideReference(ActorReference):
         packed, named = self._packed(name, method, args, kwargs)
         if self._tells:
             return self._tell(name, packed, named)
+        if self._id is not None:
+            raise BadArguments(
+                f"{shown(self._name)}.{name}: a request inside a durable function is recorded as a part of that, so "
+                f"it is sent once without an id; with one it is a message: `.options(id={self._id!r}).tell.{name}(…)`"
+            )
         if method is not None and method.reads:
             return self._look(method, packed, named)
         if self._name in self._chain:

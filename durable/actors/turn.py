@@ -106,8 +106,8 @@ class TurnActivation:
                 return await self._attempt(own, message)
             except ErrorReply as reply:
                 raise reply.error from None
-            except Exception as error:
-                if await self._gives_up(own, error):
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                if is_cancelled() or await self._gives_up(own, error):
                     raise
 
     # -- one attempt ----------------------------------------------------------------------------------------------
@@ -137,9 +137,13 @@ class TurnActivation:
             method = described.method(str(message.get("method")))
             self.returns = method.returns
             given, named = method.shaped(message.get("args") or [], message.get("kwargs") or {})
+            if method.reads:  # what it changes is nobody's, as where it runs beside turns
+                self._save_state(context, instance)
             value = method.fn(instance, *(() if method.reads else (context,)), *given, **named)
             if inspect.isawaitable(value):
                 value = await value
+            if method.reads:
+                return value
         self._save_state(context, instance)
         return value
 
@@ -153,7 +157,7 @@ class TurnActivation:
             more["forget"] = True
         self._save(**more)
 
-    async def _gives_up(self, context: ActorContext, error: Exception) -> bool:
+    async def _gives_up(self, context: ActorContext, error: BaseException) -> bool:
         """Whether the turn ends with this error; else the backoff has passed and it is taken again."""
         supervise = self._described.supervise
         if supervise is None or isinstance(error, _SENDERS_OWN) or supervise.answers(error):
@@ -240,6 +244,12 @@ _SENDERS_OWN = (
     ComponentNotFound,
 )  # fmt: skip
 """Errors that no restart mends: of whoever sent the message, or of the code that was changed."""
+
+
+def is_cancelled() -> bool:
+    """Whether the task that runs is ended from outside: code can raise a cancellation of something else."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _told(error: BaseException) -> str:

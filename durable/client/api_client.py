@@ -205,6 +205,43 @@ class Client:
         body = {"value": value, "error": error}
         await self._ask("POST", f"/promises/{_part(promise)}/settle", api_models.PromiseSettled, body, again=True)
 
+    # -- deployments, rules -------------------------------------------------------------------------------------------
+
+    async def deployments(self) -> list[api_models.DeploymentView]:
+        """Deployments, the one that new work goes to first."""
+        return (await self._ask("GET", "/deployments", Page[api_models.DeploymentView])).items
+
+    async def use_deployment(self, name: str) -> api_models.DeploymentView:
+        """Have new executions go to this deployment again, as far as it serves the functions. NotFound."""
+        path = f"/deployments/{_part(name)}/use"
+        return await self._ask("POST", path, api_models.DeploymentView, {}, again=True)
+
+    async def move_executions(
+        self,
+        name: str,
+        *,
+        ids: Sequence[str] = (),
+        old: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        dry_run: bool = False,
+    ) -> api_models.MoveOutcome:
+        """Have executions go on with this deployment's code, where that replays their record; the others stay.
+
+        Those of `ids`, or at most `limit` that have not ended of the deployment `old` ("": of none); `cursor` is `next`
+        of the outcome before. dry_run: only say which. NotFound; Conflict where the server does not run the deployment.
+        """
+        body = {"ids": list(ids), "from": old, "limit": limit, "cursor": cursor, "dry_run": dry_run}
+        return await self._ask("POST", f"/deployments/{_part(name)}/move", api_models.MoveOutcome, body, again=dry_run)
+
+    async def delete_deployment(self, name: str) -> None:
+        """Forget a deployment. NotFound; Conflict while engines of it are alive or its executions have not ended."""
+        await self._ask("DELETE", f"/deployments/{_part(name)}", Any)
+
+    async def retention_rules(self) -> list[api_models.RetentionRule]:
+        """How long executions are kept once they have ended, by function and state, where code says so."""
+        return (await self._ask("GET", "/retention", Page[api_models.RetentionRule])).items
+
     # -- people, sessions ---------------------------------------------------------------------------------------------
 
     def prompts(self, *, state: str = "open", execution: str | None = None) -> AsyncIterator[api_models.PromptDetail]:

@@ -659,8 +659,65 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
     engines: int
 
 
+class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment. `new_work`: those of its functions of which new executions go to it. `engines`: the living ones.
+
+    `open`: how many of its executions have not ended, by state. `stranded`: there are such, and no engine is alive.
+    """
+
+    name: str
+    functions: list[str]
+    new_work: list[str]
+    engines: list[str]
+    open: dict[str, int]
+    stranded: bool
+    created_at: str
+    joined_at: str
+
+
+class MoveExecutions(Body, frozen=True, kw_only=True):
+    """Executions to go on with a deployment's code: those with these `ids`, or those of the deployment `from` ("": of
+    none) that have not ended, at most `limit`; `cursor` is `next` of the answer before. `dry_run`: only say which."""
+
+    ids: Annotated[list[Annotated[str, msgspec.Meta(max_length=400)]], msgspec.Meta(max_length=1_000)] = []
+    old: Annotated[str, msgspec.Meta(max_length=200)] | None = msgspec.field(name="from", default=None)
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 100
+    cursor: Annotated[str, msgspec.Meta(max_length=4_096)] | None = None
+    dry_run: bool = False
+
+
+class ExecutionMove(msgspec.Struct, frozen=True, kw_only=True):
+    """The move of one execution. `ok`: it is moved, or would be; else it stays, and `reason` says why."""
+
+    id: str
+    function: str
+    verdict: Literal["replays", "differs", "fails", "unknown"]
+    ok: bool
+    reason: str
+    old_patches: list[str]
+
+
+class MoveOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The moves of several executions. `next`: the cursor to go on with, null at the end."""
+
+    items: list[ExecutionMove]
+    dry_run: bool
+    next: str | None = None
+
+
+class RetentionRule(msgspec.Struct, frozen=True, kw_only=True):
+    """How long executions of a function that ended in a state are kept, in seconds; null for ever.
+
+    `function`: `*` for those that say nothing themselves.
+    """
+
+    function: str
+    state: Literal["completed", "failed", "lost", "cancelled", "timed_out"]
+    seconds: float | None
+
+
 class EngineView(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine that joined."""
+    """An engine that joined. `deployment` is empty for those of none."""
 
     id: str
     group: str
@@ -668,6 +725,7 @@ class EngineView(msgspec.Struct, frozen=True, kw_only=True):
     alive: bool
     functions: list[str]
     joined_at: str
+    deployment: str = ""
 
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):

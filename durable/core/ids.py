@@ -63,7 +63,7 @@ def check_given_id(text: str) -> str:
 
 def check_cell_id(text: str) -> str:
     """Return what a caller chose to stand after a session's name in a cell's id, or raise InvalidId."""
-    if not _GIVEN.match(text) or text.isdigit():
+    if not isinstance(text, str) or not _GIVEN.match(text) or text.isdigit():
         raise InvalidId(text, "a cell's id is 1 to 128 letters, digits, '_' or '-', and no number: those are counted")
     return text
 

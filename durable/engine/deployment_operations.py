@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
-from durable.core.limits import DEPLOYMENT_CHARS_MAX
+from durable.core.limits import DEPLOYMENT_CHARS_MAX, LOOKED_AT_ROWS_MAX, SEARCH_PAGE_ROWS
+from durable.executions.states import OPEN, ExecutionState
 from durable.functions.definition import Function, known_as
 from durable.functions.replay.replay_check import not_checked
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
     from durable.functions.replay.replay_check import ReplayCheck
-    from durable.store.port import StoreFace
+    from durable.store.port import ReadsFace, StoreFace
+    from durable.store.rows import ExecutionRow
 
 DEPLOYMENT_VARIABLE = "DURABLE_DEPLOYMENT"
 _NAME = re.compile(rf"[A-Za-z0-9_.:+@/-]{{0,{DEPLOYMENT_CHARS_MAX}}}\Z")
@@ -74,6 +76,22 @@ class Deployments:
         """Forget a deployment. NotFound; Conflict while engines of it are alive or its executions have not ended."""
         await delete_deployment(self._engine.store, name)
 
+    async def try_move(self, id: str, name: str, *, dry_run: bool = False) -> ReplayCheck:
+        """The same over its function as it is known here, told as a verdict: what is no `replays` stays where it is.
+
+        dry_run: only say what would become of it. NotFound, BadArguments.
+        """
+        row = await self._engine.store.reads.get_execution(id)
+        if row is None:
+            raise NotFound("execution", id, "`durable list` shows what there is")
+        if row.settled_at is not None:
+            return not_checked(id, row.function, "it has ended")
+        try:
+            check = await self._engine.check_replay(id)
+            return await self.move(id, name) if check.ok and not dry_run else check
+        except Conflict as error:
+            return replace(not_checked(id, row.function, str(error)), verdict="differs")
+
     async def move(self, id: str, name: str, fn: Function[..., Any] | None = None) -> ReplayCheck:
         """Have an execution that has begun, and that nobody runs, go on with the code of another deployment.
 
@@ -106,6 +124,37 @@ async def use_deployment(store: StoreFace, name: str) -> None:
 async def delete_deployment(store: StoreFace, name: str) -> None:
     """Forget a deployment. NotFound, Conflict."""
     await _request(store, "deployment.delete", name)
+
+
+def is_of(row: ExecutionRow, name: str) -> bool:
+    """Whether an execution of a function that has begun belongs to a deployment; "" for those of none."""
+    return row.deployment == name and row.session is None and "~" not in row.id and row.has_deployment
+
+
+async def unsettled_of(
+    reads: ReadsFace, name: str, *, limit: int, after: tuple[str, str] | None = None
+) -> tuple[list[ExecutionRow], tuple[str, str] | None]:
+    """Executions of a deployment that have not ended, at most `limit`, and where to go on; None at the end.
+
+    By state, the newest first. At most LOOKED_AT_ROWS_MAX are looked at: it may have fewer, and go on all the same.
+    after: where the look before ended.
+    """
+    found: list[ExecutionRow] = []
+    looked_at, (first, before) = 0, after or (OPEN[0].value, "")
+    for state in OPEN[OPEN.index(ExecutionState(first)) :]:
+        while True:
+            rows = await reads.list_executions(state=state.value, limit=SEARCH_PAGE_ROWS, before=before or None)
+            for row in rows:
+                found += [row] if is_of(row, name) else []
+                if len(found) == limit:
+                    return found, (state.value, row.id)
+            if len(rows) < SEARCH_PAGE_ROWS:
+                break
+            looked_at, before = looked_at + len(rows), rows[-1].id
+            if looked_at >= LOOKED_AT_ROWS_MAX:
+                return found, (state.value, before)
+        before = ""
+    return found, None
 
 
 async def _request(store: StoreFace, kind: str, name: str) -> None:

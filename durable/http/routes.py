@@ -24,6 +24,7 @@ from durable.core.events import BackgroundFailed
 from durable.core.limits import BATCH_BYTES_MAX, BODY_BYTES_MAX, HTTP_HEAD_BYTES_MAX
 from durable.http.access.roles import Role, TokenHolder
 from durable.http.pages.layout import HEADERS, said_page
+from durable.http.path_names import PathParts, path_names, sent_path
 from durable.http.request_body import RequestBody, Turned
 from durable.http.server_state import Site
 from durable.http.sse import stream
@@ -77,7 +78,7 @@ def create_app(site: Site, pages: ASGIApp | None = None) -> Starlette:
             Mount(API, _ApiOnDemand(site)),
             *(() if pages is None else (Route("/", _to_pages, methods=["GET"]), Mount("/ui", pages))),
         ],
-        middleware=[Middleware(_Counted, site), Middleware(_HeadLimit)],
+        middleware=[Middleware(_Counted, site), Middleware(_HeadLimit), Middleware(PathParts)],
         exception_handlers={HTTPException: _http_error, Exception: routes.failed},
     )
 
@@ -115,7 +116,7 @@ async def let_engine_in(site: Site, request: Request) -> None:
 
 def _audited(request: Request) -> tuple[str, str]:
     """The request and what it is about, as the audit has them."""
-    of = request.path_params.get("id", "")
+    of = path_names(request).get("id", "")
     return f"{request.method} {request.scope['route'].path}", of
 
 
@@ -290,7 +291,7 @@ class Routes:
         """`POST /prompts/{id}/answer`, with the token or with a link to this prompt; by link also as a page."""
         if request.method != "POST" or request.headers.get("content-type", "").startswith(FORM):
             return await self._page(request)
-        site, prompt, header = self._site, request.path_params["id"], request.headers.get("authorization")
+        site, prompt, header = self._site, path_names(request)["id"], request.headers.get("authorization")
         try:
             link, holder = None, site.tokens.holder(header)
             if holder is None:
@@ -315,7 +316,7 @@ class Routes:
         site = self._site
         try:
             await paced(site, request)
-            link = site.answers.link(request.query_params.get("link"), request.path_params["id"])
+            link = site.answers.link(request.query_params.get("link"), path_names(request)["id"])
             if link is None:
                 raise Turned(401, "This is no link to a question, or not a whole one.")
             if request.method != "POST":
@@ -364,13 +365,13 @@ class Routes:
 
     async def failed(self, request: Request, error: Exception) -> Response:
         """Answer an error that nobody expected: told to our observer, not to the client."""
-        self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
+        self._site.observe(BackgroundFailed(f"{request.method} {sent_path(request)[:200]}", repr(error)))
         return refusal(500, f"an error of the server itself: {type(error).__name__}")
 
 
 def _id(request: Request, name: str) -> str:
     try:
-        found: str = msgspec.convert(request.path_params[name], Id)
+        found: str = msgspec.convert(path_names(request)[name], Id)
     except msgspec.ValidationError as error:
         raise Turned(400, f"{name}: {error}") from None
     if not found.isprintable():
@@ -438,5 +439,5 @@ async def _health(_request: Request) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    text = f"{request.method} {request.url.path[:200]}: {error.detail}"
+    text = f"{request.method} {sent_path(request)[:200]}: {error.detail}"
     return _told(request.scope["path"], error.status_code, "NOT_FOUND", text)

@@ -56,10 +56,20 @@ class LocalInstance:
 
     async def take(self, message: InstanceMessage) -> Any:
         """The reply to a message. ActorNotReady, Dropped, Err for the component's own error, or what stopped it."""
+        return await self.visit(lambda: self.take_here(message))
+
+    async def visit[T](self, work: Callable[[], T]) -> T:
+        """Do it in a thread that may call the instance, by `take_here`. A cancellation stops the call there."""
+        if self._instance is None:
+            raise ActorNotReady(self._actor, str(ComponentState.CREATING))
+        return await self._run(work)
+
+    def take_here(self, message: InstanceMessage) -> Any:
+        """The same in this thread."""
         instance = self._instance
         if instance is None:
             raise ActorNotReady(self._actor, str(ComponentState.CREATING))
-        value = (await self._run(lambda: instance.take(message))).value
+        value = instance.take(message).value
         if instance.call.closed:
             raise ComponentTrapped("it ended the program: an actor lives on, its functions return")
         return value

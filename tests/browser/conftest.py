@@ -48,6 +48,7 @@ async def fill(store: Path) -> None:
         await session.submit(f"answer = ask({jobs.EVIL[:200]!r}, choices=['a', {jobs.EVIL!r}])\nprint(answer)")
         await engine.actor(jobs.Basket, jobs.EVIL[:20]).add(jobs.EVIL)
         await engine.store.request("schedule.create", _SCHEDULE)
+        await engine.store.request("engine.join", _RELEASE)
         await in_state(engine, failed, "failed")
         await done.result(30)
         await first_prompt(engine, f"Publish **lathes {jobs.EVIL}**? {jobs.EVIL}")
@@ -59,6 +60,14 @@ class Shown:
     def _repr_html_(self): return {_HTML!r}
     def __repr__(self): return {jobs.EVIL!r}
 """
+_RELEASE = {
+    "engine": "far",
+    "group": jobs.EVIL[:40],
+    "pid": 1,
+    "deployment": "release/2026-12-01",
+    "functions": [f"{jobs.EVIL}::tidy@1"],
+    "retention": {f"{jobs.EVIL}::tidy@1": {"completed": 1_000, "failed": None}},
+}
 _SCHEDULE = {
     "id": "nightly",
     "cron": "0 3 * * *",

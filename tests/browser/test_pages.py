@@ -30,6 +30,8 @@ PAGES = (
     "/ui/actors",
     "/ui/queues",
     "/ui/workers",
+    "/ui/deployments",
+    "/ui/deployments/release%2F2026-12-01",
     "/ui/audit",
     "/ui/store",
 )

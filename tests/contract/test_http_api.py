@@ -14,9 +14,10 @@ import durable
 from durable.http.access.roles import ROLES
 from durable.http.api.route_table import ROUTES
 from durable.http.api.routes import bulk_routes
+from tests.waiting import in_state
 
 from .api_server import ApiServer, api_server
-from .opened import root
+from .opened import place_of, root
 
 
 @durable.function(name="api-adds")
@@ -513,6 +514,47 @@ async def test_queues(tmp_path: Path) -> None:
         assert (await server.call("POST", "/executions", body))[0] == 409
         assert (await server.call("POST", "/executions", {**body, "queue": None}))[0] == 400
         assert (await server.call("GET", "/queues/nothing"))[0] == 404
+
+
+async def test_deployments_are_listed_chosen_and_given_executions(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    options: dict[str, Any] = {"deployment": "team/2", "retention": {"completed": timedelta(days=30), "failed": None}}
+    async with durable.open(place_of(path), deployment="old") as old:
+        for name in ("one", "two", "three"):
+            await in_state(old, await old.start(signalled, id=name), "waiting")
+    async with api_server(path, engine_options=options) as server:
+        assert (await server.call("GET", "/deployments/none"))[0] == 404
+        await server.site_engine()
+        new, before = (await server.get("/deployments"))["items"]
+        assert [(each["name"], len(each["engines"]), each["stranded"]) for each in (new, before)] == [
+            ("team/2", 1, False),
+            ("old", 0, True),
+        ]
+        assert (before["open"], before["new_work"]) == ({"waiting": 3}, [])
+        assert "api-signalled@1" in new["new_work"]
+        assert (await server.get("/engines"))["items"][-1]["deployment"] == "team/2"
+        assert (await server.post("/deployments/old/use"))["new_work"] == before["functions"]
+        assert (await server.post("/deployments/team%2F2/use"))["name"] == "team/2"
+        move = "/deployments/team%2F2/move"
+        tried = await server.post(move, {"from": "old", "dry_run": True})
+        assert {(each["id"], each["ok"]) for each in tried["items"]} == {("one", True), ("two", True), ("three", True)}
+        first = await server.post(move, {"from": "old", "limit": 2})
+        rest = await server.post(move, {"from": "old", "limit": 2, "cursor": first["next"]})
+        assert [each["id"] for each in (*first["items"], *rest["items"])] == ["three", "two", "one"]
+        assert rest["next"] is None
+        await server.post("/executions/one/signals/go", {"value": 3})
+        assert (await ended(server, "one"))["value"] == 3
+        [gone, none] = (await server.post(move, {"ids": ["one", "nothing"]}))["items"]
+        assert (gone["ok"], gone["reason"], none["verdict"]) == (False, "it has ended", "unknown")
+        for body in ({}, {"ids": ["one"], "from": "old"}, {"from": "team/2"}, {"from": "a b"}):
+            assert (await server.call("POST", move, body))[0] == 400, body
+        assert (await server.call("POST", "/deployments/old/move", {"ids": ["two"]}))[0] == 409, "its code is not here"
+        assert (await server.call("DELETE", "/deployments/team%2F2"))[0] == 409
+        assert (await server.call("DELETE", "/deployments/old"))[0] == 204
+        assert [each["name"] for each in (await server.get("/deployments"))["items"]] == ["team/2"]
+        rules = (await server.get("/retention"))["items"]
+        assert {"function": "*", "state": "completed", "seconds": 30 * 86_400.0} in rules
+        assert {"function": "*", "state": "failed", "seconds": None} in rules
 
 
 async def test_lists_go_on_where_the_page_before_ended(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 import durable
 from tests.contract import test_http_api as functions
@@ -73,6 +74,50 @@ async def test_people_and_sessions(tmp_path: Path) -> None:
         async with durable.Client(server.url, "wrong-token-of-nobody") as stranger:
             with pytest.raises(durable.StoreDenied):
                 await stranger.execution("q")
+
+
+@durable.function(name="client-slashes")
+async def slashes(ctx: durable.Context) -> int:
+    await ctx.stream("reports/daily").write("a")
+    await ctx.publish(**{"50%/a\\b": 1})
+    return await ctx.signal("go/on", schema=int)
+
+
+async def test_names_with_slashes(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server, durable.Client(server.url, TOKEN) as client:
+        await server.site_engine()
+        await client.start("client-slashes", id="s")
+        assert await client.published("s", "50%/a\\b", wait=30) == 1
+        assert await client.signal("s", "go/on", 3)
+        assert await client.result("s") == 3
+        assert [each.value async for each in client.stream("s", "reports/daily")] == ["a"]
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        place = f"{server.url}/executions/s/streams/"
+        sent = {"reports%2Fdaily": 200, "reports/daily": 404, "reports%2Fdaily%00": 404, "a%00b": 400}
+        for path, status in sent.items():
+            async with server.http.get(URL(f"{place}{path}", encoded=True), headers=headers) as response:
+                assert response.status == status, path
+        assert (await server.call("GET", "/executions/s%2Fstreams/reports"))[0] == 404
+
+
+async def test_deployments(tmp_path: Path) -> None:
+    options = {"deployment": "new"}
+    async with (
+        api_server(tmp_path / "s.db", engine_options=options) as server,
+        durable.Client(server.url, TOKEN) as client,
+    ):
+        await server.site_engine()
+        await client.start("api-signalled", id="s")
+        [found] = await client.deployments()
+        assert (found.name, found.stranded) == ("new", False)
+        assert await client.use_deployment("new") == found
+        outcome = await client.move_executions("new", ids=["nothing"], dry_run=True)
+        assert [(each.id, each.ok) for each in outcome.items] == [("nothing", False)]
+        with pytest.raises(durable.Conflict, match="alive"):
+            await client.delete_deployment("new")
+        with pytest.raises(durable.NotFound, match="a/b"):
+            await client.delete_deployment("a/b")
+        assert await client.retention_rules() == []
 
 
 @asynccontextmanager

@@ -149,6 +149,10 @@ async def test_children_are_listed_in_start_order_and_all_by_name(tmp_path: Path
         await sent(store, key="top")
         children = (await ask(store, "actor.list", parent="actor~Crew~day"))["actors"]
         assert [(each["key"], each["place"]) for each in children] == [("c", 1), ("a", 2), ("b", 3)]
+        first = (await ask(store, "actor.list", parent="actor~Crew~day", limit=2))["actors"]
+        last = {"after": first[-1]["name"], "place": first[-1]["place"]}
+        rest = (await ask(store, "actor.list", parent="actor~Crew~day", limit=2, **last))["actors"]
+        assert [each["key"] for each in first + rest] == ["c", "a", "b"]
         page = (await ask(store, "actor.list", limit=2, after="actor~Cart~a"))["actors"]
         assert [each["key"] for each in page] == ["b", "c"]
         assert (await ask(store, "actor.list", status="failed"))["actors"] == []

@@ -16,7 +16,7 @@ import durable
 from capabilities.actors.multicodec import Multicodec, decode_value, encode_value
 from capabilities.permissions.manifest import read_manifest
 from capabilities.sandbox.component_manifest import ComponentManifest
-from capabilities.sandbox.errors import CapabilityDenied
+from capabilities.sandbox.errors import CapabilityDenied, ComponentTrapped
 from durable.actors import component_actor as component_actor_module
 from tests.components import talking
 from tests.e2e.sandbox_kills_job import COUNTER, SIX, charge, refund
@@ -395,6 +395,54 @@ async def test_components_in_memory_talk_and_are_supervised(tmp_path: Path) -> N
         await engine.actors.restart(LocalPong, "a")
         assert await pong.invoke("count") == 0
         assert await engine.executions() == []
+
+
+async def test_messages_that_wait_are_answered_as_those_that_come_one_by_one(tmp_path: Path) -> None:
+    """L10: traps, wrong calls and what is no message for an instance, between others."""
+    sent: list[tuple[str, tuple[Any, ...]]] = [
+        *[("handle_message", ("", b"m")), ("invoke", ("count",))] * 3,
+        ("invoke", ("nothing",)),
+        ("health", ()),
+        ("invoke", ("count",)),
+        ("handle_message", ("", b"!")),
+        ("handle_message", ("", b"m")),
+        ("invoke", ("count", 7)),
+        ("invoke_encoded", ("count", encode_value(Multicodec.JSON, []))),
+        ("handle_message", ("", b"?once")),
+        *[("handle_message", ("", b"m")), ("invoke", ("count",))] * 40,
+    ]
+    async with opened(tmp_path / "one.db", LOCAL) as engine:
+        pong = engine.actor(LocalPong, "a")
+        singly = [await said(getattr(pong, method)(*args)) for method, args in sent]
+    async with opened(tmp_path / "many.db", LOCAL) as engine:
+        pong = engine.actor(LocalPong, "a")
+        await pong.invoke("count")
+        assert await asyncio.gather(*(said(getattr(pong, method)(*args)) for method, args in sent)) == singly
+    assert singly[0] == b"m"
+    assert ComponentTrapped in singly
+
+
+async def said(reply: Any) -> Any:
+    """A reply, or the type of what was raised."""
+    try:
+        return await reply
+    except Exception as error:
+        return type(error)
+
+
+async def test_a_stop_refuses_the_messages_that_wait_behind_a_long_one(tmp_path: Path) -> None:
+    async with opened(tmp_path / "work.db", LOCAL) as engine:
+        pong, actor = engine.actor(LocalPong, "a"), engine.actors.local.named("actor~LocalPong~a")
+        await pong.invoke("count")
+        replies = [asyncio.ensure_future(said(pong.invoke(each))) for each in ("count", "spin", "count", "count")]
+        async with asyncio.timeout(20):
+            while len(actor._mailbox) != 2:  # noqa: ASYNC110 - a thread takes them
+                await asyncio.sleep(0)
+        assert await engine.actors.stop(LocalPong, "a") == 2
+        assert await asyncio.gather(*replies[2:]) == [durable.ActorStopped] * 2
+        assert (await asyncio.gather(*replies[:2]))[0] == 0
+        await engine.actors.restart(LocalPong, "a")
+        assert await pong.invoke("count") == 0
 
 
 async def test_a_start_that_fails_gives_its_room_back(tmp_path: Path) -> None:

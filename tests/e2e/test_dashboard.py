@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -19,11 +20,14 @@ from pydantic import BaseModel, Field
 import durable
 from durable.http.access.roles import ROLES, Role
 from durable.http.access.tokens import TokensFile
+from durable.http.api.server_engine import server_engine
 from durable.http.dashboard.dashboard import ROUTES
+from durable.http.dashboard.visit import SECTIONS
 from durable.http.dashboard_mount import DashboardMount
 from durable.http.serve import listen, serving
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
+from durable.store.port import open_direct
 from tests.conftest import TOKEN
 from tests.waiting import first_prompt, in_state, until
 
@@ -105,6 +109,21 @@ async def site(engine: durable.Engine, tmp_path: Path) -> Site:
 
 @pytest.fixture
 async def pages(site: Site, target: str) -> AsyncIterator[Pages]:
+    async with logged_in(site, target) as found:
+        yield found
+
+
+@asynccontextmanager
+async def opened_store(target: str) -> AsyncIterator[DirectStore]:
+    store = await open_direct(target)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def logged_in(site: Site, target: str) -> AsyncIterator[Pages]:
     with listen("127.0.0.1", 0) as sock:
         async with (
             serving(site, sock, DashboardMount(site, target, runs_code=True)) as url,
@@ -278,7 +297,7 @@ async def test_a_session_is_a_notebook(engine: durable.Engine, pages: Pages) -> 
 
 
 async def test_pages_say_what_there_is_and_nothing_else_is_there(engine: durable.Engine, pages: Pages) -> None:
-    for path in ("inbox", "executions", "sessions", "schedules", "actors", "queues", "workers", "audit", "store"):
+    for path, _ in SECTIONS:
         async with pages.http.get(f"{pages.url}/ui/{path}") as answer:
             assert answer.status == 200
             policy = answer.headers["content-security-policy"]
@@ -308,6 +327,42 @@ async def test_a_queue_is_paused_and_resumed(engine: durable.Engine, pages: Page
         assert (await engine.queues.get("mail")).state == state
     assert (await pages.get("/ui/queues/none"))[0] == 404
     assert (await pages.post("/ui/queues/mail/explode", {}))[0] == 404
+
+
+async def test_executions_are_moved_to_the_deployment_of_the_server(target: str, tmp_path: Path) -> None:
+    hostile = {"engine": "far", "group": EVIL, "pid": 1, "deployment": "x/1", "functions": [f"{EVIL}::f@1"]}
+    hostile["retention"] = {f"{EVIL}::f@1": {"completed": 60_000, "failed": None}}
+    async with durable.open(target, durability="process", deployment="old") as old:
+        for n in range(2):
+            await in_state(old, await old.start(waits, id=f"w{n}"), "waiting")
+    async with opened_store(target) as store:
+        site = Site(store, TOKEN, runs=True, engine_options={"deployment": "team/new"})
+        async with logged_in(site, target) as pages:
+            assert (await pages.post("/ui/deployments/old/move", {"to": "team/new"}))[0] == 400, "it has not joined"
+            await server_engine(site)
+            await store.request("engine.join", hostile)
+            page = (await pages.get("/ui/deployments"))[1]
+            assert re.findall(r'id="row-([^"]+)"', page) == ["x/1", "team/new", "old"]
+            assert "no engine of it is alive" in page
+            for path in ("/ui/deployments/x%2F1", "/ui/workers", "/ui/store"):
+                status, page = await pages.get(path)
+                assert (status, EVIL in page, EVIL in readable(page)) == (200, False, True), path
+            assert "for ever" in page
+            assert "come here" in (await pages.get("/ui/deployments/team%2Fnew"))[1]
+            assert (await pages.get("/ui/deployments/none"))[0] == 404
+            status, page = await pages.post("/ui/deployments/old/move", {"to": "x/1"})
+            assert (status, "has not the code" in page) == (409, True)
+            status, page = await pages.post("/ui/deployments/old/move", {"to": "team/new"})
+            assert (status, set(re.findall(r'name="id" value="([^"]+)"', page))) == (200, {"w0", "w1"})
+            chosen = [("to", "team/new"), ("sure", "1"), ("id", "w1"), ("id", "w9")]
+            status, page = await pages.post("/ui/deployments/old/move", chosen)
+            assert (status, "This was done" in page, "not of old any more" in page) == (200, True, True)
+            assert (await pages.post("/ui/deployments/old/delete", {}))[0] == 409
+            await pages.post("/ui/deployments/old/move", [("to", "team/new"), ("sure", "1"), ("id", "w0")])
+            assert (await pages.post("/ui/deployments/x%2F1/use", {}))[0] == 303
+            assert await pages.post("/ui/deployments/old/delete", {}) == (303, "/ui/deployments")
+            assert (await pages.post("/ui/deployments/team%2Fnew/explode", {}))[0] == 404
+            assert 'id="row-old"' not in (await pages.get("/ui/deployments"))[1]
 
 
 async def test_a_part_that_did_not_change_is_not_sent_again(engine: durable.Engine, pages: Pages) -> None:

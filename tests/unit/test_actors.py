@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import math
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,29 @@ def test_a_closed_mailbox_drains_and_then_ends() -> None:
     assert (mailbox.counters.sent, mailbox.counters.received) == (1, 1)
 
 
+def test_a_message_is_taken_by_another_thread_or_drained_never_both() -> None:
+    for _ in range(50):
+        mailbox: Mailbox[int] = Mailbox("m", capacity=None)
+        for number in range(500):
+            mailbox.offer(number)
+        taken: list[int] = []
+        begun = threading.Event()
+
+        def take(mailbox: Mailbox[int] = mailbox, taken: list[int] = taken, begun: threading.Event = begun) -> None:
+            with suppress(Empty, MailboxClosed):
+                while True:
+                    taken.append(mailbox.take())
+                    begun.set()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        begun.wait()
+        mailbox.close()
+        drained = mailbox.drain()
+        thread.join()
+        assert sorted(taken + drained) == list(range(500))
+
+
 @given(st.lists(st.one_of(st.integers(0, 9), st.just("take"), st.just("close")), max_size=60), st.integers(1, 5))
 def test_a_mailbox_is_a_bounded_queue(work: list[Any], capacity: int) -> None:
     """A48-A50, by a list."""
@@ -269,7 +294,7 @@ def test_topics_match_by_words() -> None:
         ("b.#", "a.b", False),
     ):
         assert matches(pattern, topic) is expected, (pattern, topic)
-    for pattern in ("a..b", "", "a.#.b", "." * 300):
+    for pattern in ("a..b", "", "a.#.b", "." * 300, "a\0b", "\ud800"):
         with pytest.raises(InvalidTopic):
             Subscriptions[str]().add(pattern, "x")
     with pytest.raises(InvalidTopic, match="only patterns"):
@@ -348,9 +373,15 @@ def test_the_presets_of_backoff() -> None:
     assert backoff_of("exponential") is ACTOR
     with pytest.raises(InvalidSupervision, match="there is no backoff 'fast'"):
         backoff_of("fast")
-    for wrong in ({"max_restarts": -1}, {"within_s": 0}, {"jitter": 2}, {"factor": 0.5}, {"growth": "cubic"}):
+    wrongs: list[dict[str, Any]] = [
+        {"max_restarts": -1}, {"within_s": 0}, {"jitter": 2}, {"factor": 0.5}, {"growth": "cubic"}, {"within_s": "60"},
+        {"within_s": None}, {"base_s": "1"}, {"jitter": None}, {"factor": True}, {"delay_max_s": math.nan},
+    ]  # fmt: skip
+    for wrong in wrongs:
         with pytest.raises(InvalidSupervision):
             Backoff(**wrong)
+    with pytest.raises(InvalidSupervision, match="there is no backoff \\[\\]"):
+        backoff_of([])  # type: ignore[arg-type]
     assert set(backoff.PRESETS) == {"exponential", "component", "jittered", "immediate", "linear"}
 
 
@@ -372,6 +403,13 @@ def test_only_restarts_inside_the_window_count(gaps: list[float], most: int) -> 
     assert window.ask(now + 99) == Refused(None)
     window.reset()
     assert isinstance(window.ask(now + 99), Allowed if most else Refused)
+
+
+def test_a_clock_that_is_set_back_blocks_no_restart_for_longer_than_the_window() -> None:
+    window = RestartWindow(1, 60.0)
+    assert window.ask(1_000_000.0) == Allowed(0)
+    assert window.ask(999_990.0) == Refused(1_000_060.0)
+    assert window.ask(900_000.0) == Allowed(0)
 
 
 def test_the_history_keeps_the_newest_hundred() -> None:

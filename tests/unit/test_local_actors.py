@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import pytest
@@ -172,3 +173,237 @@ def test_limits_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(durable.InvalidSupervision):
         ActorLimits(**wrong)  # type: ignore[arg-type]
     assert ActorLimits() == ActorLimits(5.0, 30.0, 0, False)
+
+
+# -- what other systems were told of ----------------------------------------------------------------------------------
+
+
+@durable.actor(
+    durable=False, supervise=durable.Supervise(max_restarts=2, backoff=durable.Backoff("linear", base_s=0.05))
+)
+class Pump:
+    strokes: int = 0
+    tries: ClassVar[list[str]] = []
+
+    async def jam(self, ctx: durable.ActorContext) -> None:
+        self.tries.append("jam")
+        raise RuntimeError("jammed")
+
+    async def stroke(self, ctx: durable.ActorContext) -> int:
+        self.strokes += 1
+        return self.strokes
+
+    async def drain(self, ctx: durable.ActorContext) -> None:
+        self.tries.append("drain")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("it sticks")
+
+
+async def _tried() -> None:
+    async with asyncio.timeout(5):
+        while not Pump.tries:  # noqa: ASYNC110 - the turn has begun
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_an_actor_that_is_stopped_in_its_backoff_stays_so_and_its_sender_is_answered(*, force: bool) -> None:
+    """akka/akka-core#26141, ray-project/ray#6612: restarted although it was stopped, and a call that hangs for ever."""
+    Pump.tries.clear()
+    actors = LocalActors()
+    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
+    jammed, waiting = asyncio.ensure_future(pump.jam()), asyncio.ensure_future(pump.stroke())
+    await _tried()
+    if force:
+        actor.end_turn()
+    assert actor.stop("closing") == 1
+    with pytest.raises(durable.ActorStopped if force else RuntimeError):
+        await jammed
+    with pytest.raises(durable.ActorStopped, match="closing"):
+        await waiting
+    with pytest.raises(durable.ActorStopped, match="closing"):
+        await pump.stroke()
+    assert len(Pump.tries) == (1 if force else 3)  # a turn that has begun ends by itself
+    actor.begin_anew()
+    assert await pump.stroke() == 1
+
+
+async def test_a_turn_that_raises_as_it_is_ended_is_not_taken_again() -> None:
+    """frequenz-floss/frequenz-sdk-python#1223: an exception during the cancellation restarted the actor."""
+    Pump.tries.clear()
+    actors = LocalActors()
+    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
+    drained = asyncio.ensure_future(pump.drain())
+    await _tried()
+    actor.end_turn()
+    actor.stop()
+    with pytest.raises(OSError, match="sticks"):
+        await drained
+    assert (Pump.tries, actor.restarted) == (["drain"], 0)
+
+
+async def test_a_restart_by_hand_has_its_restarts_again_and_one_that_drops_has_them_for_ever() -> None:
+    Pump.tries.clear()
+    actors = LocalActors()
+    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
+    for tries in (3, 6):
+        with pytest.raises(RuntimeError, match="jammed"):
+            await pump.jam()
+        assert len(Pump.tries) == tries
+        actor.begin_anew()
+
+    @durable.actor(
+        durable=False,
+        name="Leak",
+        supervise=durable.Supervise(max_restarts=1, backoff="immediate", exhausted="drop"),
+    )
+    class Leak:
+        async def drip(self, ctx: durable.ActorContext) -> None:
+            raise RuntimeError("drip")
+
+    leak, sender = actors.of(class_of(Leak), "l"), actors.reference(class_of(Leak), "l")
+    for _ in range(8):
+        with pytest.raises(RuntimeError):
+            await sender.drip()
+    assert leak.restarted == 1
+    leak._window.times.clear()  # a minute later
+    with pytest.raises(RuntimeError):
+        await sender.drip()
+    assert leak.restarted == 2
+
+
+@durable.actor(durable=False)
+class Clerk:
+    done: int = 0
+
+    async def cancels(self, ctx: durable.ActorContext) -> None:
+        other = asyncio.get_running_loop().create_future()
+        other.cancel()
+        await other
+
+    async def exits(self, ctx: durable.ActorContext) -> None:
+        raise SystemExit(3)
+
+    async def work(self, ctx: durable.ActorContext) -> int:
+        self.done += 1
+        return self.done
+
+    async def leaves_a_task(self, ctx: durable.ActorContext) -> asyncio.Task[int]:
+        myself = ctx.actor(Clerk, ctx.key)
+
+        async def later() -> int:
+            await asyncio.sleep(0)
+            found: int = await myself.work()
+            return found
+
+        return asyncio.create_task(later())
+
+    async def variable(self, ctx: durable.ActorContext) -> str:
+        return _said.get()
+
+
+_said: ContextVar[str] = ContextVar("said", default="nothing")
+
+
+async def test_a_turn_that_raises_a_cancellation_or_an_exit_has_failed_and_the_next_message_is_taken() -> None:
+    """HKUDS/nanobot#2239, ray-project/ray#11990: a cancellation of something else ended the actor's loop."""
+    clerk = LocalActors().reference(class_of(Clerk), "c")
+    asked = [asyncio.ensure_future(each) for each in (clerk.cancels(), clerk.work(), clerk.exits(), clerk.work())]
+    with pytest.raises(durable.ExecutionError, match="CancelledError"):
+        await asked[0]
+    with pytest.raises(durable.ExecutionError, match="SystemExit: 3"):
+        await asked[2]
+    assert [await asked[1], await asked[3]] == [1, 2]
+
+
+async def test_a_task_that_a_turn_left_behind_may_ask_its_actor() -> None:
+    """dotnet/orleans#5456's other side: a call is in a circle only as long as somebody in it waits."""
+    clerk = LocalActors().reference(class_of(Clerk), "c")
+    task = await clerk.leaves_a_task()
+    assert await task == 1
+
+
+async def test_a_turn_has_no_context_variables_of_whoever_sent_the_first_message() -> None:
+    _said.set("by the engine")
+    clerk = LocalActors().reference(class_of(Clerk), "c")
+    _said.set("by a sender")
+    assert await clerk.variable() == "by the engine"
+
+
+async def test_a_supervisor_keeps_its_own_state_when_a_child_gives_up() -> None:
+    @durable.actor(
+        durable=False,
+        name="Foreman",
+        supervise=durable.Supervise(max_restarts=1, backoff=durable.Backoff("linear", base_s=0.02)),
+    )
+    class Foreman:
+        hired: int = 0
+
+        async def hire(self, ctx: durable.ActorContext, name: str) -> int:
+            await ctx.spawn(Valve, name)
+            self.hired += 1
+            return self.hired
+
+    actors = LocalActors()
+    foreman, valve = actors.reference(class_of(Foreman), "f"), actors.reference(class_of(Valve), "v")
+    assert await foreman.hire("v") == 1
+    with pytest.raises(RuntimeError):
+        await valve.turn(breaks=True)
+    await asyncio.wait(actors._escalations)
+    assert [await valve.turn(), await foreman.hire("w")] == [1, 2]
+    with pytest.raises(RuntimeError):
+        await actors.reference(class_of(Valve), "w").turn(breaks=True)
+    await asyncio.wait(actors._escalations)
+    assert actors.of(class_of(Foreman), "f").restarted == 0  # and its own limit was 1
+
+
+async def test_a_child_is_not_restarted_under_a_supervisor_that_was_stopped_meanwhile() -> None:
+    @durable.actor(
+        durable=False,
+        name="Gone",
+        supervise=durable.Supervise(max_restarts=1, backoff=durable.Backoff("linear", base_s=0.05)),
+    )
+    class Gone:
+        async def hire(self, ctx: durable.ActorContext) -> None:
+            await ctx.spawn(Valve, "v")
+
+    actors = LocalActors()
+    await actors.reference(class_of(Gone), "g").hire()
+    valve = actors.reference(class_of(Valve), "v")
+    with pytest.raises(RuntimeError):
+        await valve.turn(breaks=True)
+    actors.of(class_of(Gone), "g").stop()
+    await asyncio.wait(actors._escalations)
+    with pytest.raises(durable.ActorStopped):
+        await valve.turn()
+
+
+def test_a_field_called_component_makes_no_component_of_a_class() -> None:
+    @durable.actor(durable=False, name="Part", supervise=durable.Supervise(health=durable.HealthChecks()))
+    class Part:
+        component: str = "engine"
+
+        @durable.read
+        def health(self) -> bool:
+            return bool(self.component)
+
+    assert class_of(Part).component is None
+    with pytest.raises(durable.BadArguments, match=r"supervise is durable.Supervise\(…\)"):
+        durable.actor(durable=False, name="Part2", supervise=5)(Part)  # type: ignore[call-overload]
+    with pytest.raises(durable.InvalidId):
+        durable.actor(durable=False, name=5)(Part)  # type: ignore[call-overload]
+
+
+def test_an_id_for_a_message_in_memory_is_refused() -> None:
+    clerk = LocalActors().reference(class_of(Clerk), "c")
+    with pytest.raises(durable.BadArguments, match="kept in memory"):
+        clerk.options(id="order-17")
+
+
+@pytest.mark.parametrize("name", ["tell", "options"])
+def test_a_method_that_no_message_could_reach_is_refused(name: str) -> None:
+    async def method(self: Any, ctx: durable.ActorContext) -> None: ...
+
+    with pytest.raises(durable.BadArguments, match=f"`{name}` of a reference"):
+        durable.actor(durable=False, name="Unreachable")(type("Unreachable", (), {name: method}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -137,6 +137,7 @@ async def _chosen_rows(
     engine: Engine, execution_ids: tuple[str, ...], old: str | None, limit: int
 ) -> list[ExecutionRow]:
     from durable.cli.execution_status import find
+    from durable.engine.deployment_operations import is_of
     from durable.executions.states import OPEN
 
     if old is None:
@@ -144,23 +145,12 @@ async def _chosen_rows(
     rows: list[ExecutionRow] = []
     for state in OPEN:
         rows += await engine.executions(state=state.value, limit=limit)
-    return [
-        row
-        for row in rows
-        if row.deployment == old and row.session is None and "~" not in row.id and row.has_deployment
-    ]
+    return [row for row in rows if is_of(row, old)]
 
 
 async def _move(engine: Engine, row: ExecutionRow, name: str, missing: dict[str, str], *, dry_run: bool) -> ReplayCheck:
-    from durable.core.errors import Conflict
     from durable.functions.replay.replay_check import not_checked
 
     if row.function in missing:
         return not_checked(row.id, row.function, missing[row.function])
-    check = await engine.check_replay(row.id)
-    if check.ok and not dry_run:
-        try:
-            return await engine.deployments.move(row.id, name)
-        except Conflict as error:
-            return replace(check, verdict="differs", reason=str(error))
-    return check
+    return await engine.deployments.try_move(row.id, name, dry_run=dry_run)

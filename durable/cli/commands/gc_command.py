@@ -55,7 +55,7 @@ def command(
 
 
 async def _show_rules(chosen: Settings) -> int:
-    from durable.core.definition_id import one_of_each
+    from durable.engine.retention_rules import read_rules
     from durable.records.duration_text import duration
     from durable.store.port import open_direct
 
@@ -69,9 +69,8 @@ async def _show_rules(chosen: Settings) -> int:
         out.document(rules)
         return exit_codes.DONE
     rows = [
-        (function, state, "for ever" if age_ms is None else duration(age_ms / 1000))
-        for function in one_of_each(rules)
-        for state, age_ms in rules[function].items()
+        (function, state, "for ever" if seconds is None else duration(seconds))
+        for function, state, seconds in read_rules(rules)
     ]
     out.table(("function", "state", "kept"), rows, "no rules")
     return exit_codes.DONE

@@ -28,6 +28,7 @@ from durable.http.api.json_document import encode_document
 from durable.http.api.problems import Refusal, problem, problem_of
 from durable.http.api.route_table import ROUTES
 from durable.http.api.server_engine import TRACEPARENT
+from durable.http.path_names import path_names, sent_path
 from durable.http.request_body import RequestBody, Turned
 from durable.http.server_state import Site
 from durable.telemetry.trace_ids import read_traceparent
@@ -165,7 +166,7 @@ class ApiRequest:
         return holder
 
     def _params(self) -> dict[str, str]:
-        found: dict[str, str] = dict(self._request.path_params)
+        found = path_names(self._request)
         for name, value in found.items():
             if len(value) > ID_CHARS_MAX or not value.isprintable():
                 raise Refusal(400, "INVALID_ID", f"{name} is at most {ID_CHARS_MAX} printable characters")
@@ -242,4 +243,6 @@ def _response(document: object, status: int, headers: dict[str, str]) -> Respons
 
 async def _not_there(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return problem(status, "NOT_FOUND", f"{request.method} {request.url.path[:200]}: /api/v1/openapi.json lists routes")
+    return problem(
+        status, "NOT_FOUND", f"{request.method} {sent_path(request)[:200]}: /api/v1/openapi.json lists routes"
+    )

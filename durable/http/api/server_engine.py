@@ -68,3 +68,13 @@ async def _opened(site: Site) -> ServerEngine:
         site.engine = None
         raise
     return engine
+
+
+def require_code_of(site: Site, engine: Engine, deployment: str) -> None:
+    """Require that this server runs the code of a deployment, over which records can be replayed. Conflict."""
+    if not site.runs or engine.deployment != deployment:
+        raise Conflict(
+            f"this server has not the code of {deployment}, so it cannot check what that would replay: ask a server of"
+            f" it (DURABLE_DEPLOYMENT={deployment} durable serve MODULE), or use"
+            f" `durable deployment move {deployment} --with MODULE`"
+        )

@@ -17,6 +17,7 @@ from durable.core.events import BackgroundFailed
 from durable.core.limits import BODY_BYTES_MAX
 from durable.http.access.roles import TokenHolder
 from durable.http.dashboard import (
+    deployment_pages,
     execution_pages,
     inbox_pages,
     live_changes,
@@ -28,6 +29,7 @@ from durable.http.dashboard.action_engine import ActionEngine
 from durable.http.dashboard.browser_login import COOKIE, LOGIN_S, Logins, next_page
 from durable.http.dashboard.page_templates import PAGE_HEADERS, assets, rendered
 from durable.http.dashboard.visit import PageRoute, Visit, read_fields, sections_for
+from durable.http.path_names import path_names, sent_path
 from durable.http.prompt_api import error_answer
 from durable.http.request_body import RequestBody, Turned
 from durable.http.routes import paced
@@ -38,7 +40,9 @@ CACHED = "public, max-age=31536000, immutable"
 
 
 ROUTES: tuple[PageRoute, ...] = tuple(
-    each for module in (inbox_pages, execution_pages, session_pages, queue_pages, store_pages) for each in module.ROUTES
+    each
+    for module in (inbox_pages, execution_pages, session_pages, queue_pages, deployment_pages, store_pages)
+    for each in module.ROUTES
 )
 """Every page and action. One without a role does not exist."""
 
@@ -145,7 +149,7 @@ class Dashboard:
             except (HTTPException, asyncio.CancelledError):
                 raise
             except Exception as error:
-                self._site.observe(BackgroundFailed(f"{request.method} {request.url.path[:200]}", repr(error)))
+                self._site.observe(BackgroundFailed(f"{request.method} {sent_path(request)[:200]}", repr(error)))
                 return self._trouble(request, 500, f"An error of the server itself: {type(error).__name__}.")
 
         return answer
@@ -186,12 +190,14 @@ def _status_of(error: DurableError) -> int:
 
 
 def _about(request: Request) -> str:
-    return str(request.path_params.get("id") or request.path_params.get("name") or "")
+    names = path_names(request)
+    return names.get("id") or names.get("name") or ""
 
 
 def _log_in(request: Request) -> Response:
     """On to the login, and back here after it."""
-    here = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    path = sent_path(request)
+    here = f"{path}?{request.url.query}" if request.url.query else path
     if "hx-request" in request.headers or "x-part" in request.headers:
         return Response(status_code=401, headers={**PAGE_HEADERS, "hx-refresh": "true"})
     to = here if request.method == "GET" else "/ui/inbox"

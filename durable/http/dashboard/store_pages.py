@@ -12,6 +12,7 @@ from bridge.host.proc_vitals import cpu_seconds, memory_now, why_stuck
 from durable.actors.names import shown
 from durable.core.clock import now_ms
 from durable.core.errors import NotFound, StoreRefused
+from durable.engine.retention_rules import list_retention_rules
 from durable.engine.store_doctor import examined
 from durable.engine.views import iso, name_of, schedule_view
 from durable.http.dashboard.views.addresses import url_of
@@ -23,6 +24,9 @@ from durable.store.rows import SessionRow
 
 PAGE_ROWS = 100
 """Lines of one page."""
+
+RULES_MAX = 500
+"""Rules of retention that the page of the store shows: functions by states."""
 
 WORKERS_MAX = 200
 """Workers of this machine that are looked at."""
@@ -130,7 +134,13 @@ async def workers(visit: Visit) -> Response:
     """`GET /ui/workers`: the engines that joined, and the workers of sessions on this machine."""
     engines = await visit.reads.engines()
     lines = [
-        (row, visit.store.engine_alive(row.engine), iso(row.joined_at), [name_of(each) for each in row.functions])
+        (
+            row,
+            visit.store.engine_alive(row.engine),
+            iso(row.joined_at),
+            [name_of(each) for each in row.functions],
+            url_of("deployments", row.deployment),
+        )
         for row in engines
     ]
     living = {row.engine for row, alive, *_ in lines if alive}
@@ -179,6 +189,7 @@ async def store(visit: Visit) -> Response:
 
     file = visit.store.file
     size = None if file is None else await asyncio.to_thread(lambda: file.path.stat().st_size)
+    rules = await list_retention_rules(visit.store)
     return visit.page(
         "store.html",
         title="Store",
@@ -186,6 +197,8 @@ async def store(visit: Visit) -> Response:
         name=visit.store.name,
         size=size,
         version=version("durable-exec"),
+        rules=rules[:RULES_MAX],
+        more=max(0, len(rules) - RULES_MAX),
         may=visit.viewer.may("operate"),
     )
 

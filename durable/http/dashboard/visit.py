@@ -16,6 +16,7 @@ from durable.core.limits import CHOICES_MAX
 from durable.http.access.roles import Role, TokenHolder
 from durable.http.dashboard.action_engine import ActionEngine
 from durable.http.dashboard.page_templates import PAGE_HEADERS, rendered, rendered_part
+from durable.http.path_names import path_names, sent_path
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
 from durable.store.port import ReadsFace
@@ -28,6 +29,7 @@ SECTIONS = (
     ("actors", "Actors"),
     ("queues", "Queues"),
     ("workers", "Workers"),
+    ("deployments", "Deployments"),
     ("audit", "Audit"),
     ("store", "Store"),
 )
@@ -74,8 +76,7 @@ class Visit:
 
     def path(self, name: str) -> str:
         """A part of the address."""
-        found: str = self.request.path_params[name]
-        return found
+        return path_names(self.request)[name]
 
     def query(self, name: str) -> str:
         """A filter of the address, "" where it is not there."""
@@ -132,7 +133,7 @@ class Visit:
         """The address of this page with other filters; None takes one away."""
         filters = {**self.request.query_params, **changed}
         asked = urlencode({name: value for name, value in filters.items() if value})
-        return f"{quote(self.request.url.path)}{'?' if asked else ''}{asked}"
+        return f"{sent_path(self.request)}{'?' if asked else ''}{asked}"
 
 
 type Handler = Callable[[Visit], Awaitable[Response]]

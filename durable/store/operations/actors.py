@@ -291,9 +291,10 @@ def get(tx: Tx, request: ActorAt) -> Answer:
 
 def listing(tx: Tx, request: ActorList) -> Answer:
     """A page of actors in order of name, or of one supervisor's children in start order."""
-    order, where, parameters = "name", "name > ?", [request.after]
+    order, where, parameters = "name", "name > ?", list[object]([request.after])
     if request.parent is not None:
-        order, where, parameters = "place, name", "parent = ?", [request.parent]
+        order, where = "place, name", "parent = ? AND (place, name) > (?, ?)"
+        parameters = [request.parent, request.place, request.after]
     for column, wanted in (("kind", request.kind), ("status", request.status)):
         if wanted is not None:
             where, parameters = f"{where} AND {column} = ?", [*parameters, wanted]

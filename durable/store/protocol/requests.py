@@ -802,12 +802,13 @@ class ActorRestart(Ours, frozen=True, kw_only=True):
 
 
 class ActorList(Ours, frozen=True, kw_only=True):
-    """`after`: the last name of the page before."""
+    """`after`: the last name of the page before; of a supervisor's children, `place` is that one's place."""
 
     kind: str | None = None
     status: str | None = None
     parent: str | None = None
     after: str = ""
+    place: int = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
 
 

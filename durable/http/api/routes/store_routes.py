@@ -59,6 +59,7 @@ async def list_engines(call: ApiCall) -> Page[api_models.EngineView]:
                 alive=call.store.engine_alive(row.engine),
                 functions=list(row.functions),
                 joined_at=iso(row.joined_at) or "",
+                deployment=row.deployment,
             )
             for row in rows
         ]

@@ -20,7 +20,7 @@ from durable.core.errors import StoreFull
 from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
 from durable.store.operations import dispatch, queue_admission
 from durable.store.operations.children import cancel_orphans
-from durable.store.operations.deadlines import ALL, follow_clock, next_deadline, sweep
+from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
 from durable.store.operations.leases import EngineLeases
@@ -86,7 +86,7 @@ type Deliver = Callable[[list[Job], Effects, bool], None]
 class Writer(threading.Thread):
     """The writing connection's thread. `ends`, `awaited` and `told` are read here and replaced by the loop, whole."""
 
-    SWEEP_MAX: ClassVar[int] = ALL
+    SWEEP_MAX: ClassVar[int] = DEADLINES_MAX
     """The promises that time out in one transaction."""
 
     queries: Queries
@@ -317,7 +317,7 @@ class Writer(threading.Thread):
                 follow_clock(tx)
             due = self._next_deadline <= tx.now
             if due:
-                tx.swept = sweep(tx, ALL if self._debug else self.SWEEP_MAX)
+                tx.swept = sweep(tx, DEADLINES_MAX if self._debug else self.SWEEP_MAX)
             if tx.swept:
                 for job in jobs:
                     cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others

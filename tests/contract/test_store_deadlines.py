@@ -1,4 +1,4 @@
-"""What is due is seen to before any request, however much it is (specs/store.md W5; specs/postgres.md C5, C8, P7)."""
+"""Deadlines are seen to before any request, however many are due (specs/store.md W5; specs/postgres.md C5, C8, P7)."""
 
 from __future__ import annotations
 

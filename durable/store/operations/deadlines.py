@@ -20,7 +20,7 @@ _DEADLINE_PROMISE = (
     f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ?"
     " AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY timeout_at, length(id), id LIMIT ?"
 )
-ALL = 2**53
+DEADLINES_MAX = 2**53
 """More promises than are due at any time."""
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
@@ -32,7 +32,7 @@ OVERDUE = (
     queue_admission.RIPE,
 )
 """The times of what any engine deals with as soon as it is due."""
-_NEXT = " UNION ALL ".join(
+_NEXT = " UNION DEADLINES_MAX ".join(
     (
         *OVERDUE,
         "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?1",
@@ -42,7 +42,7 @@ _NEXT = " UNION ALL ".join(
 )
 
 
-def sweep(tx: Tx, most: int = ALL) -> bool:
+def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
     """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out.
 
     False when so many promises were settled as a transaction may, and the rest is still to be seen to.

@@ -249,7 +249,7 @@ class Tx:
         return self.row(_TASK_ROW, (task_id,))
 
     def line_row(self, task_id: str) -> Row | None:
-        """What decides when a task may run: state, session, n, not_before, timer, queue."""
+        """The columns that decide when a task may run: state, session, n, not_before, timer, queue."""
         return self.row(_LINE_ROW, (task_id,))
 
     def promise_row(self, promise_id: str) -> Row | None:

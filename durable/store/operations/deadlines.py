@@ -32,7 +32,7 @@ OVERDUE = (
     queue_admission.RIPE,
 )
 """The times of what any engine deals with as soon as it is due."""
-_NEXT = " UNION DEADLINES_MAX ".join(
+_NEXT = " UNION ALL ".join(
     (
         *OVERDUE,
         "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?1",

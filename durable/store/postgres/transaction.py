@@ -27,7 +27,7 @@ from durable.store.postgres.writer_connection import WriterConnection
 
 _ROWS_FIRST, _ROWS_MAX = 100, 1_600
 """What a cursor fetches at a time."""
-_OPEN_EACH, _CLOSE_EACH = b"DECLARE each_row NO SCROLL CURSOR FOR ", b"CLOSE each_row"
+_OPEN_EACH = b"DECLARE each_row NO SCROLL CURSOR FOR "
 _PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
 _HOLD = b"SELECT k FROM unnest($1::bigint[]) k WHERE pg_try_advisory_xact_lock(k)"
 _CLAIM = (
@@ -119,17 +119,17 @@ class PostgresTx(Tx):
 
     def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Row]:
         # Not pages by LIMIT and OFFSET: each of those is a query of its own, and may have rows of the page before.
+        # A cursor that is not read to its end is closed with the transaction, or here: whoever stopped reading may be
+        # collected in another one.
+        self._session.send_raw(b"CLOSE ALL", ())
         self._session.send_raw(_OPEN_EACH + translated(sql), kept(parameters))
-        try:
-            rows = _ROWS_FIRST
-            while True:
-                page = self._session.send_raw(b"FETCH %d FROM each_row" % rows, ()).fetchall()
-                yield from map(given, page)
-                if len(page) < rows:
-                    return
-                rows = min(2 * rows, _ROWS_MAX)
-        finally:
-            self._session.send_raw(_CLOSE_EACH, ())
+        rows = _ROWS_FIRST
+        while True:
+            page = self._session.send_raw(b"FETCH %d FROM each_row" % rows, ()).fetchall()
+            yield from map(given, page)
+            if len(page) < rows:
+                return
+            rows = min(2 * rows, _ROWS_MAX)
 
     # -- what was read ahead --------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from checkpoint.format.compression import Bytes
+from durable.core.blob_files import touched
 from durable.core.disk_space import ADVICE, is_no_room
 from durable.core.errors import CheckpointError, StoreFull
 
@@ -86,7 +87,7 @@ class DirectoryBlobs:
             with _Beginning() as beginning:
                 for digest, data in blobs:
                     path = self._path(digest)
-                    if path in drafts or _touched(path):
+                    if path in drafts or touched(path):
                         continue
                     if not path.parent.exists():
                         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -123,7 +124,7 @@ class DirectoryBlobs:
 
     def exists(self, digest: str) -> bool:
         """Whether the blob is there; then it counts as put now."""
-        return _touched(self._path(digest))
+        return touched(self._path(digest))
 
     def delete(self, digest: str) -> bool:
         """Remove one blob."""
@@ -260,18 +261,6 @@ def _sync_file_system(descriptor: int) -> None:
     if _syncfs(descriptor):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-
-
-def _touched(path: Path) -> bool:
-    """Whether the blob is there, and will be for as long as its checkpoint may take: a sweep spares what is fresh.
-
-    The second look is for a sweep that moved it away before it could see the touch.
-    """
-    try:
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    return path.exists()
 
 
 def _sync_directory(path: Path) -> None:

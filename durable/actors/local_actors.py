@@ -22,6 +22,7 @@ from capabilities.actors.actor_limits import ActorLimits
 from capabilities.actors.actor_registry import ActorRegistry
 from capabilities.actors.errors import (
     ActorCycle,
+    ActorError,
     ActorNotFound,
     ActorNotReady,
     ActorStopped,
@@ -47,12 +48,14 @@ from durable.actors.local_component import ComponentVisit, LocalComponentActor
 from durable.actors.names import actor_name, kind_and_key, shown
 from durable.actors.reference import ActorReference
 from durable.actors.supervise import Supervise, unsupervised
-from durable.actors.turn import is_cancelled
+from durable.actors.turn import SENDERS_OWN, is_cancelled
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, ExecutionError
 from durable.records.values import encode
 
 log = logging.getLogger("durable.actors")
+
+_CLOSED = "the engine is closed"
 
 LOCAL_CLASSES: dict[str, ActorClass] = {}
 """Classes with durable=False by their names, the newest of each."""
@@ -230,6 +233,8 @@ class LocalActor:
             _fail(message, ActorStopped(shown(self.name), self.note))
             raise error
         raised = error if isinstance(error, Exception) else _raised(error)
+        if isinstance(error, TypeError):
+            raised = _unfit(message, error) or error
         try:
             ends = await self._gives_up(raised)
         except asyncio.CancelledError:  # in its backoff
@@ -271,7 +276,7 @@ class LocalActor:
     async def _gives_up(self, error: Exception) -> bool:
         """Whether the turn ends with this error; else the actor was restarted, and it is taken again."""
         supervise = self.described.supervise
-        if supervise is None or supervise.answers(error) or is_cancelled():
+        if supervise is None or isinstance(error, SENDERS_OWN) or supervise.answers(error) or is_cancelled():
             return True
         if await self.may_restart():
             self._renew()
@@ -396,6 +401,7 @@ class LocalActors:
         self._engine = engine
         self._noted = noted
         self._context = copy_context()
+        self._closed = False
         self.limits = ActorLimits()
         self.registry: ActorRegistry[Address] = ActorRegistry()
         self.router = Router(self.registry)
@@ -416,6 +422,8 @@ class LocalActors:
         name = actor_name(described.kind, key)
         found = self._actors.get(name)
         if found is None:
+            if self._closed:
+                raise ActorStopped(shown(name), _CLOSED)
             if 0 < self.limits.actors_max <= len(self._actors):
                 raise TooManyActors(self.limits.actors_max)
             found = self._actors[name] = LocalActor(self, described, key)
@@ -519,8 +527,8 @@ class LocalActors:
             try:
                 self.tell(name, "handle_message", args)
                 sent += 1
-            except (MessagingError, ActorStopped):
-                continue
+            except ActorError as error:  # full, stopped, or of a class that takes none: the others get it
+                log.warning("%s: what was published on %s did not reach it: %s", shown(name), topic, error)
         return sent
 
     def subscribe(self, name: str, pattern: str, *, wanted: bool) -> None:
@@ -579,11 +587,12 @@ class LocalActors:
             log.warning("%s: its on_stop raised %r", shown(actor.name), error)
 
     async def close(self) -> None:
-        """End them all, within the time for that: whoever waits gets ActorStopped."""
+        """End them all, within the time for that: whoever waits gets ActorStopped, and whoever sends from now on."""
+        self._closed = True
         await self.health_watch.close()
         ended = [each for each in self._actors.values() if each.end_turn()]
         for each in self._actors.values():
-            each.stop("the engine is closed")
+            each.stop(_CLOSED)
         for task in (*self._escalations, *(task for _, task in self._requests.values())):
             task.cancel()
         waited = {*self._escalations, *(each.task for each in ended if each.task is not None)}
@@ -625,12 +634,18 @@ class LocalReference(ActorReference):
         if chain:
             chain = tuple(turn for turn in chain if not turn.ended)
         if self._tells:
-            self._take((method, args, kwargs, None, chain))
+            try:
+                self._take((method, args, kwargs, None, chain))
+            except (ActorStopped, MessagingError) as error:
+                return _refused(error)
             return _done()
         if any(turn.name == self._name for turn in chain):
-            raise ActorCycle([*(shown(turn.name) for turn in chain), shown(self._name)])
+            return _refused(ActorCycle([*(shown(turn.name) for turn in chain), shown(self._name)]))
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._take((method, args, kwargs, reply, chain))
+        try:
+            self._take((method, args, kwargs, reply, chain))
+        except (ActorStopped, MessagingError) as error:
+            reply.set_exception(error)
         return reply if self._timeout is None else self._limited(reply, self._timeout)
 
     async def _limited(self, reply: asyncio.Future[Any], timeout: float) -> Any:
@@ -657,6 +672,25 @@ def _raised(error: BaseException) -> ExecutionError:
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     told = f"{kind}: {error}" if str(error) else kind
     return ExecutionError(told, exception_type=kind, exception_message=str(error))
+
+
+def _unfit(message: LocalMessage, error: TypeError) -> BadArguments | None:
+    """The sender's fault, where a method does not take what it was given: it is looked for once a call has failed."""
+    method, args, kwargs, *_ = message
+    try:
+        inspect.signature(method.fn).bind(None, *(() if method.reads else (None,)), *args, **kwargs)
+    except TypeError as unfit:
+        found = BadArguments(f"{method.name}: {unfit}")
+        found.__cause__ = error
+        return found
+    return None
+
+
+def _refused(error: Exception) -> Awaitable[Any]:
+    """The answer to a message that was not taken: it raises the error."""
+    reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    reply.set_exception(error)
+    return reply
 
 
 class _Done:

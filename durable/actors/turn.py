@@ -160,7 +160,7 @@ class TurnActivation:
     async def _gives_up(self, context: ActorContext, error: BaseException) -> bool:
         """Whether the turn ends with this error; else the backoff has passed and it is taken again."""
         supervise = self._described.supervise
-        if supervise is None or isinstance(error, _SENDERS_OWN) or supervise.answers(error):
+        if supervise is None or isinstance(error, SENDERS_OWN) or supervise.answers(error):
             self._save()
             return True
         if await self._restarts_after(context, supervise, _told(error)):
@@ -239,7 +239,7 @@ class TurnActivation:
 
 
 _UNSUPERVISED = Supervise()
-_SENDERS_OWN = (
+SENDERS_OWN = (
     BadArguments, UnknownMethod, ActorCycle, StateMismatch, JournalFull, CodecError, ExecutionFailed, CapabilityDenied,
     ComponentNotFound,
 )  # fmt: skip

@@ -51,6 +51,7 @@ COMMANDS = {
     "deployment": "Deployments: list, use, move, delete.",
     "schedule": "Executions that the clock starts.",
     "promise": "Promises, as they are.",
+    "keys": "Keys of encrypted values: list, rekey.",
     "alias": "Say what a function is known by since it was renamed.",
     "export": "An execution as one JSON document.",
     "import": "Recreate an execution from its record.",

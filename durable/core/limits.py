@@ -5,6 +5,9 @@ from __future__ import annotations
 VALUE_BYTES_MAX = 16 * 2**20
 """One promise's param or value. SQLite takes more, but every reader decodes a value whole."""
 
+INLINE_CHARS_MAX = 2**20 * 4 // 3
+"""A value's data, base64, that stands in its row: 1 MiB. A row that is longer slows down whatever reads beside it."""
+
 VALUE_DEPTH_MAX = 250
 """Levels of lists and dicts in a value: what pydantic writes, and every reader follows without running out of stack."""
 
@@ -237,6 +240,10 @@ RECORD_BYTES_MAX = 256 * 2**20
 
 ALIAS_ROWS = 1_000
 """Executions that `durable alias` looks at in one transaction: some milliseconds in which nothing else is written."""
+
+REKEY_ROWS = 1_000
+REKEY_BYTES = 4 * 2**20
+"""Rows that `durable keys` looks at in one transaction, and data of one answer: some milliseconds of the writer."""
 
 SWEEP_ROWS = 100
 """Promises that `gc` looks at, or deletes, in one transaction: some milliseconds in which nothing else is written."""

@@ -96,6 +96,15 @@ class ValueCodec:
         sealed: bytes = _cipher(self._keys[self.current], head).encrypt(nonce, body, head)
         return head + nonce + sealed
 
+    def reseal_text(self, data: str) -> str:
+        """A sealed value, sealed anew with the current key. KeyUnavailable where its own is not here."""
+        return base64.b64encode(self.seal(unseal(base64.b64decode(data)))).decode("ascii")
+
+    @property
+    def key_ids(self) -> list[str]:
+        """The ids of its keys."""
+        return list(self._keys)
+
     def seal_text(self, data: str) -> str:
         """The same of a value's data as promises have it, base64; what is sealed already stays."""
         if data.startswith(SEALED):
@@ -181,6 +190,24 @@ def _zstd_opened(body: bytes) -> bytes:
     if not decompressor.eof:
         raise KeyUnavailable("", [], f"a compressed value is over the limit of {VALUE_BYTES_MAX} bytes")
     return found
+
+
+SEALED_HEAD_CHARS = -(-(len(MAGIC) + 2 + KEY_ID_BYTES_MAX) // 3) * 4
+"""Characters of a sealed value in base64 that say which key sealed it."""
+
+
+def sealed_by(data: str) -> str | None:
+    """The id of the key that encrypted a value, from the beginning of its data; None for one that none did."""
+    if not data.startswith(SEALED):
+        return None
+    try:
+        head = base64.b64decode(data[:SEALED_HEAD_CHARS])
+    except ValueError:
+        return None
+    start = len(MAGIC) + 2
+    if not head.startswith(MAGIC) or len(head) < start or not head[len(MAGIC)] & ENCRYPTED:
+        return None
+    return head[start : start + head[start - 1]].decode("utf-8", "replace")
 
 
 # -- values that this process cannot open ------------------------------------------------------------------------------

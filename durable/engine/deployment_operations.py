@@ -139,6 +139,8 @@ async def unsettled_of(
     By state, the newest first. At most LOOKED_AT_ROWS_MAX are looked at: it may have fewer, and go on all the same.
     after: where the look before ended.
     """
+    if after is not None and after[0] not in OPEN:
+        raise BadArguments(f"{after[0]!r} is no state in which executions have not ended")
     found: list[ExecutionRow] = []
     looked_at, (first, before) = 0, after or (OPEN[0].value, "")
     for state in OPEN[OPEN.index(ExecutionState(first)) :]:

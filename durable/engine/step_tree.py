@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from durable.records.view_models import StepView
 
-_NUMBER = re.compile(r"(\d+)")
+class PlacedStep(Protocol):
+    """A step, by what places it in the tree: a StepView, or its outline."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def parent(self) -> str: ...
+    @property
+    def created_at(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
-class StepNode:
+class StepNode[S: PlacedStep]:
     """A step with what is under it, oldest first."""
 
-    step: StepView
-    children: list[StepNode] = field(default_factory=list)
+    step: S
+    children: list[StepNode[S]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, with `children` beside them."""
-        return {**asdict(self.step), "children": [child.to_json() for child in self.children]}
+        step: Any = self.step
+        return {**asdict(step), "children": [child.to_json() for child in self.children]}
 
 
-def tree(steps: Sequence[StepView]) -> list[StepNode]:
+def tree[S: PlacedStep](steps: Sequence[S]) -> list[StepNode[S]]:
     """The steps that an execution has itself, each with its own under it. They know their parents."""
     nodes = {step.id: StepNode(step) for step in steps}
-    roots: list[StepNode] = []
+    roots: list[StepNode[S]] = []
     for step in sorted(steps, key=lambda step: (step.created_at, _natural(step.id))):
         above = nodes.get(step.parent)
         (roots if above is None else above.children).append(nodes[step.id])
     return roots
 
 
-def drawn(nodes: Sequence[StepNode], depth: int | None = None, lead: str = "") -> Iterator[tuple[str, StepNode, int]]:
+def drawn[S: PlacedStep](
+    nodes: Sequence[StepNode[S]], depth: int | None = None, lead: str = ""
+) -> Iterator[tuple[str, StepNode[S], int]]:
     """Every node in the order of the tree, with the branches that lead to it; at most `depth` levels.
 
     Of the lowest level also how many are under each, and not shown.
@@ -47,9 +56,9 @@ def drawn(nodes: Sequence[StepNode], depth: int | None = None, lead: str = "") -
             yield from drawn(node.children, below, lead + ("  " if is_last else "│ "))
 
 
-def drawn_with_depth(nodes: Sequence[StepNode], depth: int = 0) -> list[tuple[int, StepView]]:
+def drawn_with_depth[S: PlacedStep](nodes: Sequence[StepNode[S]], depth: int = 0) -> list[tuple[int, S]]:
     """Every step in the order of the tree, with the number of levels above it."""
-    found: list[tuple[int, StepView]] = []
+    found: list[tuple[int, S]] = []
     left = [(depth, node) for node in reversed(nodes)]
     while left:
         level, node = left.pop()
@@ -58,11 +67,12 @@ def drawn_with_depth(nodes: Sequence[StepNode], depth: int = 0) -> list[tuple[in
     return found
 
 
-def count(node: StepNode) -> int:
+def count(node: StepNode[Any]) -> int:
     """How many there are under it."""
     return sum(1 + count(child) for child in node.children)
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural(text: str) -> tuple[str, int]:
     """The order of ids as people count: `.10` after `.9`."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(text)]
+    front = text.rstrip("0123456789")
+    return front, int(text[len(front) :] or -1)

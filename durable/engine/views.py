@@ -31,7 +31,16 @@ from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.operations.execution_tags import tags_of
 from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
-from durable.store.rows import EngineRow, ExecutionRow, PromiseRow, PromptRow, QueueRow, SessionRow, decode_value
+from durable.store.rows import (
+    EngineRow,
+    ExecutionRow,
+    OutlineRow,
+    PromiseRow,
+    PromptRow,
+    QueueRow,
+    SessionRow,
+    decode_value,
+)
 
 _WORD = {
     "pending": "running",
@@ -130,6 +139,11 @@ async def needed_by(reads: ReadsFace, rows: Sequence[ExecutionRow]) -> dict[str,
     return {row.name: own_capabilities(row.options) for row in await reads.sessions()}
 
 
+def error_of(row: ExecutionRow) -> str | None:
+    """The text of an execution's error, where it did not complete."""
+    return str(_rebuilt(PROMISE_OF[row.state], row.value, row.id)) if row.state in PROMISE_OF else None
+
+
 def execution_view(
     row: ExecutionRow,
     served: ServedFunctions,
@@ -144,9 +158,6 @@ def execution_view(
     can_go_on = row.state in ("pending", "running") and (row.engine is None or row.engine not in served.pids)
     unknown = served.unknown(needed) if can_go_on else []
     unserved = bool(unknown) or (bool(row.function) and not served.go_on_with(row))
-    error = None
-    if row.state in PROMISE_OF:
-        error = str(_rebuilt(PROMISE_OF[row.state], row.value, row.id))
     return ExecutionView(
         id=row.id,
         kind=kind_of(row),
@@ -167,7 +178,7 @@ def execution_view(
         engine=row.engine,
         engine_pid=row.engine_pid,
         waits_for=list(waits_for),
-        error=error,
+        error=error_of(row),
         retry=retry,
         worker_stuck=worker_stuck,
         unknown_capabilities=unknown,
@@ -189,6 +200,17 @@ _WAITS = ("input", "sleep", "signal", "promise")
 """Kinds of operations in which nothing runs while they are open."""
 
 
+def kind_and_name(tags: Mapping[str, str], call: ids.CallId | None) -> tuple[str, str]:
+    """The kind and the name of an operation, by its tags and as a call."""
+    kind = tags.get("durable:kind") or ("call" if call is not None else "step")
+    return kind, tags.get("durable:name") or (call.capability if call is not None else "")
+
+
+def step_id(row: PromiseRow | OutlineRow) -> str:
+    """The id of an operation as surfaces show it: of a child that of its execution."""
+    return row.tags.get("durable:child", row.id).removeprefix(ids.PREFIX)
+
+
 def step_view(
     row: PromiseRow, task: ExecutionRow | None, retries: Sequence[RetryView] = (), *, awaited: bool = False
 ) -> StepView:
@@ -197,7 +219,7 @@ def step_view(
     awaited: the last of them has not begun.
     """
     call = ids.parse_call(row.id)
-    kind = row.tags.get("durable:kind") or ("call" if call is not None else "step")
+    kind, name = kind_and_name(row.tags, call)
     state = task.state if task is not None else _WORD[row.state]
     if row.state == "pending" and (kind in _WAITS or row.tags.get("durable:capability") == "input"):
         state = "waiting"
@@ -205,9 +227,9 @@ def step_view(
     if row.state not in ("pending", "resolved"):
         error = str(_rebuilt(row.state, row.value, row.id.removeprefix(ids.PREFIX)))
     return StepView(
-        id=row.tags.get("durable:child", row.id).removeprefix(ids.PREFIX),
+        id=step_id(row),
         kind=kind,
-        name=row.tags.get("durable:name") or (call.capability if call is not None else ""),
+        name=name,
         state=state,
         created_at=_moment(row.created_at),
         settled_at=iso(row.settled_at),
@@ -373,18 +395,31 @@ async def detail_view(
         steps.append(step_view(child, task, tried, awaited=child.id in awaited))
     steps.sort(key=lambda step: step.created_at)
     prompts = _open_prompts(row.id, children)
+    return await detail_of(reads, row, served, steps, [p.id for p in prompts], prompts[:prompts_max], store)
+
+
+async def detail_of(
+    reads: ReadsFace,
+    row: ExecutionRow,
+    served: ServedFunctions,
+    steps: list[StepView],
+    waits_for: Sequence[str],
+    prompts: Sequence[PromptRow],
+    store: str | None = None,
+) -> DetailView:
+    """One execution with its steps, and its open questions: all their ids, and those that are shown."""
     needed = await needed_by(reads, [row])
     error = None
     if row.state in PROMISE_OF:
         error = _rebuilt(PROMISE_OF[row.state], row.value, row.id)
     return DetailView(
-        execution=execution_view(row, served, [p.id for p in prompts], needed=needed.get(row.session or "", {})),
+        execution=execution_view(row, served, waits_for, needed=needed.get(row.session or "", {})),
         arguments=arguments_of(row),
         result=notation.shown(row.value) if row.state == "completed" else None,
         traceback=error.traceback or None if error is not None else None,
         steps=steps,
         discards=[DiscardView(_moment(each.at), each.step, each.reason) for each in await reads.discards(row.id)],
-        prompts=[prompt_view(p, store) for p in prompts[:prompts_max]],
+        prompts=[prompt_view(p, store) for p in prompts],
     )
 
 
@@ -396,13 +431,16 @@ def open_prompt(row: PromiseRow) -> PromptRow:
 
 def _open_prompts(execution: str, children: Sequence[PromiseRow]) -> list[PromptRow]:
     """The open questions in the record of an execution, oldest first."""
-    found = []
-    for child in children:
-        asks = child.id.removeprefix(ids.PREFIX).partition(":")[0]
-        own = asks == execution or asks.startswith(f"{execution}.")
-        if own and child.state == "pending" and child.tags.get("durable:capability") == "input":
-            found.append(open_prompt(child))
+    found = [open_prompt(child) for child in children if is_own_prompt(child, execution)]
     return sorted(found, key=lambda prompt: (prompt.created_at, prompt.id))
+
+
+def is_own_prompt(row: PromiseRow | OutlineRow, execution: str) -> bool:
+    """Whether a promise is an open question of an execution, or of an operation of it."""
+    if row.state != "pending" or row.tags.get("durable:capability") != "input":
+        return False
+    asks = row.id.removeprefix(ids.PREFIX).partition(":")[0]
+    return asks == execution or asks.startswith(f"{execution}.")
 
 
 async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:

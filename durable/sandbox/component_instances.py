@@ -179,7 +179,7 @@ class ComponentInstances:
                 return await health_in_time(self._components, kept.instance.call, lambda: _check(kept), timeout_s)
             finally:
                 self._checked.pop(actor).set()
-                if kept.instance.call.closed:
+                if kept.instance.ended:
                     self._let_go(kept)
                 else:
                     self._keep(actor, kept, idle.when())

@@ -77,7 +77,7 @@ class LocalInstance:
     @property
     def alive(self) -> bool:
         """Whether it takes messages: it was started, and no trap or limit has ended it."""
-        return self._instance is not None and not self._instance.call.closed
+        return self._instance is not None and not self._instance.ended
 
     @property
     def started_at(self) -> float | None:

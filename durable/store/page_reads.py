@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from durable.core.ids import MAILBOX
-from durable.store.operations.row_records import PROMISE, Row, dump, of_a_row, promise_record
-from durable.store.rows import WORDS, PromiseRow, PromptRow, SessionRow, promise_row
+from durable.store.operations.large_values import MARK, opened, reference_of, unescaped
+from durable.store.operations.row_records import PROMISE, Row, dump, load_tags, of_a_row, promise_record
+from durable.store.rows import WORDS, OutlineRow, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
+_PARAM, _VALUE = (PROMISE.split(",").index(name) for name in ("param_data", "value_data"))
 _SESSION = (
     "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
     " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
@@ -26,10 +28,28 @@ class PageReads:
         """Run a statement that reads. Raises StoreError."""
         raise NotImplementedError
 
+    async def _blob(self, address: str) -> bytes | None:
+        """The bytes of a large value. Raises StoreError."""
+        raise NotImplementedError
+
+    async def _promises(self, sql: str, parameters: Sequence[object], at: int = 0) -> list[Row]:
+        """The same for rows that have the columns of PROMISE from the one `at` on: their values are whole."""
+        rows = await self._rows(sql, parameters)
+        for number in range(len(rows)):
+            for column in (at + _PARAM, at + _VALUE):
+                text = rows[number][column]
+                if text is not None and text[:1] == MARK:
+                    rows[number] = (*rows[number][:column], await self._whole(text), *rows[number][column + 1 :])
+        return rows
+
+    async def _whole(self, text: str) -> str:
+        reference = reference_of(text)
+        return unescaped(text) if reference is None else opened(reference, await self._blob(reference.address))
+
     async def prompts_page(self, after: tuple[int, str] | None, limit: int) -> list[PromptRow]:
         """Open questions, oldest first, after one by when it was asked (ms) and its id."""
         at, id = after or (0, "")
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {PROMISE} FROM promises INDEXED BY promises_asked WHERE capability = 'input' AND state = 'pending'"
             " AND created_at >= ? AND (created_at > ? OR id > ?) ORDER BY created_at, id LIMIT ?",
             [at, at, id, limit],
@@ -53,7 +73,7 @@ class PageReads:
             parts.append(f"SELECT * FROM ({part}) part")
             parameters += [state, *(before or ())]
         newest = f"SELECT id FROM ({' UNION ALL '.join(parts)}) parts ORDER BY settled_at DESC, id DESC LIMIT {limit}"
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {_PROMISE} FROM ({newest}) page CROSS JOIN promises p ON p.id = page.id", parameters
         )
         found = [promise_row(promise_record(row)) for row in rows]
@@ -90,17 +110,52 @@ class PageReads:
         rows: list[Row] = []
         for first, last in ((f"{own}.", f"{own}/"), (f"{own}:", f"{own};")):
             if after < last and len(rows) < limit:
-                rows += await self._rows(
+                rows += await self._promises(
                     f"SELECT {PROMISE} FROM promises WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
                     [max(after, first), last, limit - len(rows)],
                 )
         return [promise_row(promise_record(row)) for row in rows]
 
+    async def outline(self, execution_id: str, limit: int) -> list[OutlineRow]:
+        """Everything under an execution, in order of id, without values."""
+        own = f"exec:{execution_id}"
+        rows: list[Row] = []
+        for first, last in ((f"{own}.", f"{own}/"), (f"{own}:", f"{own};")):
+            rows += await self._rows(
+                "SELECT id, state, tags, timeout_at, created_at, settled_at FROM promises"
+                " WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                [first, last, limit - len(rows)],
+            )
+        return [OutlineRow(row[0], row[1], load_tags(row[2]), row[3], row[4], row[5]) for row in rows]
+
+    async def promises(self, promise_ids: Sequence[str]) -> list[PromiseRow]:
+        """Promises by their full ids, in no order; without those that are not there."""
+        rows = await self._promises(
+            f"SELECT {_PROMISE} FROM json_each(?) step CROSS JOIN promises p ON p.id = step.value",
+            [dump([*promise_ids])],
+        )
+        return [promise_row(promise_record(row)) for row in rows]
+
+    async def short_promises(self, promise_ids: Sequence[str], chars_max: int) -> list[tuple[PromiseRow, bool]]:
+        """The same, without what is longer than `chars_max` as it is stored, or lies in a blob: whether that is so of
+        the value."""
+        # length() would count all of the characters
+        short = f"CASE WHEN coalesce(substr(p.{{0}}, {int(chars_max) + 1}, 1), '') = '' THEN {{1}} END"
+        columns = _PROMISE
+        for name in ("param_data", "value_data"):
+            columns = columns.replace(f"p.{name}", short.format(name, f"p.{name}"))
+        rows = await self._rows(
+            f"SELECT {columns}, {short.format('value_data', '1')}"
+            " FROM json_each(?) step CROSS JOIN promises p ON p.id = step.value",
+            [dump([*promise_ids])],
+        )
+        return [_short_promise(row) for row in rows]
+
     async def retries_of(self, steps: Sequence[str]) -> list[PromiseRow]:
         """The retries of these steps, by promise id."""
         if not steps:
             return []
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {_PROMISE} FROM json_each(?) step CROSS JOIN promises p"
             " ON p.id > step.value || ':retry:' AND p.id < step.value || ':retry;'",
             [dump([*steps])],
@@ -124,6 +179,18 @@ class PageReads:
             [since],
         )
         return {row[0].removeprefix("exec:"): row[1] for row in rows}
+
+
+@of_a_row
+def _short_promise(row: Row) -> tuple[PromiseRow, bool]:
+    """A promise without the values that lie in blobs, and whether its value is not here."""
+    columns = [*row]
+    for place in (_PARAM, _VALUE):
+        text = columns[place]
+        if text is not None and text[:1] == MARK:
+            columns[place] = unescaped(text) if reference_of(text) is None else None
+    is_long = columns[_VALUE] is None and (row[_VALUE] is not None or row[-1] is None)
+    return promise_row(promise_record(tuple(columns))), is_long
 
 
 @of_a_row

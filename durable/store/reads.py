@@ -245,7 +245,7 @@ class Reads(PageReads):
         words = WORDS if state is None else (state,)
         if tag is not None:
             functions = None if function is None else await self._functions(session, function)
-            tagged = await self._rows(*_tagged(tag, words, session, functions, place, since, limit))
+            tagged = await self._promises(*_tagged(tag, words, session, functions, place, since, limit))
             return [_execution(row) for row in tagged]
         if session is not None or function is not None:
             functions = await self._functions(session, function)
@@ -258,7 +258,7 @@ class Reads(PageReads):
             ranges = [{"listed": word} for word in words]
         rows: list[Row] = []
         for some in batched(ranges, LIST_RANGES_MAX):
-            rows += await self._rows(*_page(some, place, since, limit))
+            rows += await self._promises(*_page(some, place, since, limit))
         found = [_execution(row) for row in rows]
         newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
         return [row for row in newest if state is None or row.state == state]
@@ -312,18 +312,18 @@ class Reads(PageReads):
 
     async def get_execution(self, execution_id: str) -> ExecutionRow | None:
         """One execution, or None. The id is without `exec:`."""
-        rows = await self._rows(f"{_EXECUTION} WHERE t.id = ?", [f"exec:{execution_id}"])
+        rows = await self._promises(f"{_EXECUTION} WHERE t.id = ?", [f"exec:{execution_id}"])
         return _execution(rows[0]) if rows else None
 
     async def get_promise(self, promise_id: str) -> PromiseRow | None:
         """One promise by its full id, or None."""
-        rows = await self._rows(f"SELECT {PROMISE} FROM promises WHERE id = ?", [promise_id])
+        rows = await self._promises(f"SELECT {PROMISE} FROM promises WHERE id = ?", [promise_id])
         return promise_row(promise_record(rows[0])) if rows else None
 
     async def children(self, execution_id: str, *, limit: int = 10_000) -> list[PromiseRow]:
         """Everything under an execution, in order of id: steps, children and calls, theirs too."""
         own = f"exec:{execution_id}"
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
             [f"{own}.", f"{own}/", f"{own}:", f"{own};", limit],
         )
@@ -331,7 +331,7 @@ class Reads(PageReads):
 
     async def prompts(self, *, execution: str | None = None) -> list[PromptRow]:
         """Open questions to people, oldest first."""
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {PROMISE} FROM promises WHERE capability = 'input' AND state = 'pending' ORDER BY created_at, id",
             [],
         )
@@ -374,7 +374,7 @@ class Reads(PageReads):
 
     async def retries(self) -> list[PromiseRow]:
         """Steps that wait for their next try: the promise of each, `exec:<id>.<k>:retry:<n>`, oldest first."""
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT {PROMISE} FROM promises WHERE capability = 'retry' AND state = 'pending' ORDER BY created_at, id",
             [],
         )
@@ -405,7 +405,7 @@ class Reads(PageReads):
 
     async def stream(self, execution_id: str, name: str, from_offset: int = 0, *, limit: int = 1_000) -> StreamPage:
         """The items of a stream from that offset on; at most `limit` writes, of which the first may begin before it."""
-        rows = await self._rows(_STREAM, [f"exec:{execution_id}", name, from_offset, limit])
+        rows = await self._promises(_STREAM, [f"exec:{execution_id}", name, from_offset, limit], at=4)
         items, place = list[StreamRow](), from_offset
         for row in rows:
             n, count, step, position, promise = row[0], row[1], row[2], row[3], promise_record(row[4:])
@@ -426,10 +426,11 @@ class Reads(PageReads):
     async def published(self, execution_id: str, key: str | None = None) -> list[PublishedRow]:
         """The values that an execution has published: of all keys, or of one."""
         one = "" if key is None else " AND k.key = ?"
-        rows = await self._rows(
+        rows = await self._promises(
             f"SELECT k.key, k.n, {_PROMISE_P} FROM published k JOIN promises p ON p.id = k.promise"
             f" WHERE k.execution = ?{one} ORDER BY k.key",
             [f"exec:{execution_id}", *([] if key is None else [key])],
+            at=2,
         )
         found = [(row[0], row[1], promise_row(promise_record(row[2:]))) for row in rows]
         return [PublishedRow(name, part_of(row.param, key=name), n, row.created_at) for name, n, row in found]
@@ -497,7 +498,8 @@ class Reads(PageReads):
 
     async def go_on(self, search: Unfinished) -> Answer:
         """The rest of a search that the writer began."""
-        return await searches.go_on(self._rows, search)
+        ask = self._promises if search.search.columns == PROMISE else self._rows
+        return await searches.go_on(self._rows, ask, search)
 
 
 def is_of(function: str, named: str) -> bool:

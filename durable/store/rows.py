@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -33,6 +32,17 @@ class PromiseRow:
     state: PromiseState
     param: Any
     value: Any
+    tags: dict[str, str]
+    timeout_at: int
+    created_at: int
+    settled_at: int | None
+
+
+class OutlineRow(NamedTuple):
+    """A promise without its values; times in milliseconds since the epoch."""
+
+    id: str
+    state: PromiseState
     tags: dict[str, str]
     timeout_at: int
     created_at: int
@@ -267,7 +277,7 @@ def decode_value(value: object) -> Any:
         return None
     try:
         return decoded(data)
-    except (binascii.Error, msgspec.MsgspecError, UnicodeDecodeError):
+    except (ValueError, msgspec.MsgspecError):
         return data
 
 

@@ -23,6 +23,7 @@ from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.request_table import Operation
@@ -99,6 +100,7 @@ class Writer(threading.Thread):
         deliver: Deliver,
         liveness: EngineLiveness,
         leases: EngineLeases,
+        values: LargeValues,
         awaited: Callable[[], list[str]],
         told: Callable[[], list[str]],
         debug: bool,
@@ -109,6 +111,7 @@ class Writer(threading.Thread):
         self._deliver = deliver
         self._liveness = liveness
         self._leases = leases
+        self._values = values
         self._awaited = awaited
         self._told = told
         self._debug = debug
@@ -363,7 +366,7 @@ class Writer(threading.Thread):
                 f"SELECT {PROMISE} FROM promises WHERE id IN (SELECT value FROM json_each(?)) AND state<>'pending'",
                 (dump(awaited),),
             )
-            effects.settled = {row[0]: promise_record(row) for row in rows}
+            effects.settled = {row[0]: promise_record(self._values.whole_row(row)) for row in rows}
             self._look_for_halts(effects, self._told())
         took = time.thread_time() - began
         self._next_look = time.monotonic() + _LOOK_REST * took if took > _LOOK_S else 0.0

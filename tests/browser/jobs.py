@@ -92,6 +92,16 @@ async def steps(ctx: durable.Context, n: int) -> int:
     return n
 
 
+def heavy() -> str:
+    return "0123456789" * 100_000
+
+
+@durable.function
+async def heavy_steps(ctx: durable.Context, n: int) -> None:
+    for _ in range(n):
+        await ctx.run(heavy)
+
+
 @durable.function
 async def asks_much(ctx: durable.Context, n: int) -> list[Any]:
     context = "Some *context*, as questions have it. " * 5

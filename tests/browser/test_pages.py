@@ -127,6 +127,23 @@ async def test_everything_is_reached_by_keys(window: Watched) -> None:
     assert await page.evaluate("document.activeElement.name") == "q"
 
 
+_HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+async def test_tabs_that_nobody_sees_hold_no_connection(window: Watched) -> None:
+    """Browsers have six to a server: with a stream for each tab the seventh would never load."""
+    tabs = [window.page, *[await window.page.context.new_page() for _ in range(7)]]
+    for tab in tabs:
+        await tab.goto(f"{window.url}/ui/executions", timeout=20_000)
+        await tab.evaluate(_HIDE, True)
+    first = tabs[0]
+    async with first.expect_response("**/ui/executions"):  # it looks anew as soon as it is seen
+        await first.evaluate(_HIDE, False)
+
+
 async def test_pages_work_without_scripts(chromium: Browser, served: str) -> None:
     plain = await watched(chromium, served, java_script_enabled=False)
     await plain.log_in()

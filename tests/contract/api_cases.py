@@ -46,9 +46,12 @@ CHECKS = [
     response_schema_conformance,
 ]
 
+DEPLOYMENT = "team/1"
+"""Of the server: a name with a slash."""
+
 KNOWN: dict[str, list[str]] = {
     "id": ["sum", "asks", "writes", "desk@first", "exec:asks.1:input:1", "nightly", "exec:sum"],
-    "name": ["desk", "mail", "words"],
+    "name": ["desk", "mail", "words", DEPLOYMENT],
     "which": ["1", "kept"],
     "kind": ["Cart"],
     "key": ["ana", "progress"],
@@ -87,7 +90,11 @@ def server(directory: Path, store: str) -> Iterator[str]:
         port = taken.getsockname()[1]
     command = [sys.executable, "-m", "durable.cli", "serve", "program.py", "--store", store, "--port", str(port)]
     process = subprocess.Popen(
-        command, cwd=directory, env={**os.environ, "DURABLE_TOKEN": TOKEN}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=directory,
+        env={**os.environ, "DURABLE_TOKEN": TOKEN, "DURABLE_DEPLOYMENT": DEPLOYMENT},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None

@@ -6,17 +6,22 @@ was killed has left: the day begins with its burial.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import CHECKPOINTS_KEPT
+from durable.core.value_codec import ENCRYPTED, MAGIC
 
 from .opened import FUNCTION, T0, promise, root, settle
 
 CELL = "cell@1"
 MINUTE_MS = 60_000
 EVERY_MINUTE = "* * * * *"
+SEALED_BY_OLD = base64.b64encode(MAGIC + bytes([ENCRYPTED, 3]) + b"old" + bytes(60)).decode()
+SEALED_BEFORE = hashlib.sha256(SEALED_BY_OLD.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -296,6 +301,12 @@ def _deployments() -> list[Step]:
         acquire("exec:deployed", pid="e7"),
         Request("engine.serve", {"engine": "e7", "functions": ["app.py::later@1", function], "retention": retention}),
         Request("retention.list", {}),
+        Request("promise.create", {**promise("sealed"), "param": {"data": SEALED_BY_OLD}}),
+        Request("sealed.page", {"whole": True}),
+        Request("sealed.page", {"after": '["param",["s"]]', "but": "new"}),
+        Request("value.reseal", {"place": "param", "key": ["sealed"], "before": SEALED_BEFORE, "data": "bmV3"}),
+        Request("value.reseal", {"place": "param", "key": ["sealed"], "before": SEALED_BEFORE, "data": "b2xk"}),
+        Request("value.reseal", {"place": "nowhere", "key": [], "before": "", "data": ""}, 400),
         at("task.fail", "exec:deployed", 1, error="x", cause="failed"),
         acquire("exec:deployed", 1, status=409),
         acquire("exec:deployed", 1, pid="nobody", status=409),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from urllib.parse import quote
 import pytest
 
 import durable
+from durable.client import api_models
 from durable.http.access.roles import ROLES
+from durable.http.api.page_cursor import write_cursor
 from durable.http.api.route_table import ROUTES
 from durable.http.api.routes import bulk_routes
 from tests.waiting import in_state
@@ -557,6 +560,24 @@ async def test_deployments_are_listed_chosen_and_given_executions(tmp_path: Path
         assert {"function": "*", "state": "failed", "seconds": None} in rules
 
 
+async def test_a_cursor_that_somebody_made_is_refused(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db", engine_options={"deployment": "new"}) as server:
+        await server.site_engine()
+        body: dict[str, Any] = {"ids": ["a", "b"], "dry_run": True}
+        wanted = api_models.ChooseExecutions(ids=["a", "b"])
+        chosen = (str(getattr(wanted, name)) for name in bulk_routes._CHOICES)
+        cursor = write_cursor("elsewhere", ("bulk", "resume", *chosen))
+        status, found = await server.call("POST", "/bulk/resume", {**body, "cursor": cursor})
+        assert (status, "cursor" in found["detail"]) == (400, True)
+        for place in (["waiting", "elsewhere"], ["completed", "a"], ["", "a"]):
+            cursor = write_cursor(place, ("move", "new", [], "old"))
+            moved = {"from": "old", "dry_run": True, "cursor": cursor}
+            status, found = await server.call("POST", "/deployments/new/move", moved)
+            assert status == (200 if place[0] == "waiting" else 400), found
+        cursor = write_cursor(["", "elsewhere"], ("move", "new", ["a", "b"], None))
+        assert (await server.call("POST", "/deployments/new/move", {**body, "cursor": cursor}))[0] == 400
+
+
 async def test_lists_go_on_where_the_page_before_ended(tmp_path: Path) -> None:
     async with api_server(tmp_path / "s.db", runs=False) as server:
         made = [f"e{n}" for n in range(7)]
@@ -629,6 +650,10 @@ async def test_bad_requests_are_problems(tmp_path: Path) -> None:
             async with server.http.post(url, data=data, headers={**headers, "content-type": kind}) as response:
                 assert response.status == wanted, data[:20]
                 assert response.content_type == "application/problem+json"
+        coded = {**headers, "content-type": "application/json", "content-encoding": "gzip"}
+        async with server.http.post(url, data=gzip.compress(b"{}"), headers=coded) as response:
+            assert response.status == 415
+            assert "content-encoding" in (await response.json())["detail"]
         async with server.http.put(url, headers=headers) as response:
             assert (response.status, response.headers["allow"]) == (405, "GET, POST, HEAD")
         async with server.http.head(url, headers=headers) as response:

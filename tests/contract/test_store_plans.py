@@ -38,6 +38,7 @@ WHOLE = frozenset(
         "invariants",
         "postgres",
         "record_checks",
+        "sealed_values",
         "store_figures",
         "transfer",
     }
@@ -77,6 +78,8 @@ WALKS = {
     r"SELECT id FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
     r"\s*WITH RECURSIVE each\(function\)": "the first entry of an index, then a step for each function",
     r"\s*UPDATE tasks SET ended = ": "once, when a file of an older version is opened",
+    r"SELECT [a-z, ]+(substr\(\w+, 1, 120\)|promise_param) FROM": "pages of `durable keys`, by key, of REKEY_ROWS rows",
+    r"\s*UPDATE (promises|signals) SET \w+ = '@='": "likewise",
     r"DELETE FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
 }
 """Statements that may walk, and why."""
@@ -228,6 +231,9 @@ async def _every_read(store: Store) -> None:
     await reads.session("kept")
     await reads.children_page("one", "", 10)
     await reads.retries_of(["exec:one.1"])
+    await reads.outline("one", 10)
+    await reads.promises(["exec:one.1"])
+    await reads.short_promises(["exec:one.1"], 10)
     await reads.unfinished()
     await reads.made_since(0)
     await reads.retries()

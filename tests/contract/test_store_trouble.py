@@ -83,7 +83,7 @@ async def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         pytest.skip("needs to mount a small file system: root and unshare")
     place, kept = tmp_path / "disk", tmp_path / "kept"
     place.mkdir()
-    script = f'mount -t tmpfs -o size=4m tmpfs {place} && "$@"; cp -a {place} {kept}'
+    script = f'mount -t tmpfs -o size=5m tmpfs {place} && "$@"; cp -a {place} {kept}'
     told, errors = await filled(place / "s.db", 0, "unshare", "-m", "sh", "-c", script, "sh")
     assert 10 < len(told) < 400
     assert len(errors) == 1
@@ -169,7 +169,7 @@ async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_
     if shutil.which("unshare") is None or os.geteuid() != 0:
         pytest.skip("needs to mount a small file system: root and unshare")
     (tmp_path / "program.py").write_text(WAITS_ON_A_FULL_DISK)
-    script = f'mount -t tmpfs -o size=4m tmpfs {tmp_path / "disk"} && exec "$@"'
+    script = f'mount -t tmpfs -o size=5m tmpfs {tmp_path / "disk"} && exec "$@"'
     (tmp_path / "disk").mkdir()
     process = await asyncio.create_subprocess_exec(
         *(

@@ -174,11 +174,11 @@ async def test_a_message_that_is_interrupted_holds_the_key_until_it_is_resumed(p
 
 
 @durable.actor(supervise=durable.Supervise(max_restarts=1, backoff="immediate"))
-class Till:
+class Booth:
     cash: int = 0
 
     async def hire(self, ctx: durable.ActorContext, name: str) -> None:
-        await ctx.spawn(Hand, name)
+        await ctx.spawn(Usher, name)
 
     async def exits(self, ctx: durable.ActorContext, how: str) -> int:
         begun.append(how)
@@ -188,10 +188,10 @@ class Till:
         return self.cash
 
     async def twice(self, ctx: durable.ActorContext) -> list[int]:
-        hand = ctx.actor(Hand, "twice")
-        message = await hand.options(id="once").tell.lift()
-        assert message == await hand.options(id="once").tell.lift()
-        return [await hand.lift(), await hand.options(id="twice").lift()]
+        usher = ctx.actor(Usher, "twice")
+        message = await usher.options(id="once").tell.lift()
+        assert message == await usher.options(id="once").tell.lift()
+        return [await usher.lift(), await usher.options(id="twice").lift()]
 
     async def remind_wrongly(self, ctx: durable.ActorContext, name: str) -> None:
         await ctx.remind(name, "exits", "never", after=3600)
@@ -203,7 +203,7 @@ class Till:
 
 
 @durable.actor(supervise=durable.Supervise(max_restarts=0, exhausted="escalate"))
-class Hand:
+class Usher:
     lifted: int = 0
 
     async def lift(self, ctx: durable.ActorContext) -> int:
@@ -214,34 +214,34 @@ class Hand:
 async def test_a_child_that_was_deleted_is_spawned_again_under_its_supervisor(place: str) -> None:
     """elixir-lang/elixir#7655's kind: what a supervisor counts as its child is not there."""
     async with durable.open(place) as engine:
-        till = engine.actor(Till, "t")
+        booth = engine.actor(Booth, "t")
         for _ in range(2):
-            await till.hire("h")
-            assert await engine.actor(Hand, "h").lift() == 1
-            assert (await engine.actors.get(Hand, "h")).parent == "actor~Till~t"
-            await engine.actors.stop(Hand, "h")
-            await engine.actors.delete(Hand, "h")
-        await till.hire("h")
-        with pytest.raises(durable.TreeIntegrityViolation, match="under Till 't'"):
-            await engine.actor(Till, "other").hire("h")
+            await booth.hire("h")
+            assert await engine.actor(Usher, "h").lift() == 1
+            assert (await engine.actors.get(Usher, "h")).parent == "actor~Booth~t"
+            await engine.actors.stop(Usher, "h")
+            await engine.actors.delete(Usher, "h")
+        await booth.hire("h")
+        with pytest.raises(durable.TreeIntegrityViolation, match="under Booth 't'"):
+            await engine.actor(Booth, "other").hire("h")
 
 
 async def test_of_two_supervisors_that_spawn_one_actor_at_once_one_is_told(place: str) -> None:
     async with durable.open(place) as engine:
-        tills = [engine.actor(Till, name) for name in "abcd"]
-        told = await asyncio.gather(*(till.hire("both") for till in tills), return_exceptions=True)
+        tills = [engine.actor(Booth, name) for name in "abcd"]
+        told = await asyncio.gather(*(booth.hire("both") for booth in tills), return_exceptions=True)
         assert [type(each).__name__ for each in told if each is not None] == ["TreeIntegrityViolation"] * 3
-        assert (await engine.actors.get(Hand, "both")).parent == f"actor~Till~{'abcd'[told.index(None)]}"
+        assert (await engine.actors.get(Usher, "both")).parent == f"actor~Booth~{'abcd'[told.index(None)]}"
 
 
 async def test_what_a_reading_method_changes_is_not_saved_where_it_comes_as_a_message(place: str) -> None:
     """filecoin-project/lotus#3545: a method that only looks could change the state."""
     async with durable.open(place) as engine:
-        till = engine.actor(Till, "t")
-        by_name = engine.actor("Till", "t")
-        assert [await till.peek(), await by_name.peek(), await by_name.peek()] == [1000] * 3
-        await (await engine.get(await till.tell.peek())).result()
-        assert (await engine.actors.get(Till, "t")).state == {"cash": 0}
+        booth = engine.actor(Booth, "t")
+        by_name = engine.actor("Booth", "t")
+        assert [await booth.peek(), await by_name.peek(), await by_name.peek()] == [1000] * 3
+        await (await engine.get(await booth.tell.peek())).result()
+        assert (await engine.actors.get(Booth, "t")).state == {"cash": 0}
 
 
 @pytest.mark.parametrize("how", ["exit", "cancellation"])
@@ -249,22 +249,22 @@ async def test_a_turn_that_raises_an_exit_is_restarted_as_after_an_error(place: 
     """ray-project/ray#11990: sys.exit in an async actor."""
     begun.clear()
     async with durable.open(place) as engine:
-        assert await engine.actor(Till, how).exits(how) == 1
-        info = await engine.actors.get(Till, how)
+        assert await engine.actor(Booth, how).exits(how) == 1
+        info = await engine.actors.get(Booth, how)
         assert (info.restarted, info.status, info.state) == (1, "running", {"cash": 1})
 
 
 async def test_an_id_inside_a_function_is_for_messages_and_a_request_with_one_is_refused(tmp_path: Path) -> None:
     async with durable.open(tmp_path / "work.db") as engine:
         with pytest.raises(durable.BadArguments, match=r"options\(id='twice'\)\.tell\.lift"):
-            await engine.actor(Till, "t").twice()
-        assert await engine.actor(Hand, "twice").lift() == 3
+            await engine.actor(Booth, "t").twice()
+        assert await engine.actor(Usher, "twice").lift() == 3
         with pytest.raises(durable.InvalidId):
-            await engine.actor(Hand, "twice").options(id=5).lift()
+            await engine.actor(Usher, "twice").options(id=5).lift()
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "x" * 1001])
 async def test_a_name_that_no_store_can_keep_is_refused_before_it_is_asked(tmp_path: Path, name: str) -> None:
     async with durable.open(tmp_path / "work.db") as engine:
         with pytest.raises(durable.BadArguments, match="a reminder's name"):
-            await engine.actor(Till, "t").remind_wrongly(name)
+            await engine.actor(Booth, "t").remind_wrongly(name)

@@ -445,6 +445,23 @@ async def test_a_stop_refuses_the_messages_that_wait_behind_a_long_one(tmp_path:
         assert await pong.invoke("count") == 0
 
 
+async def test_a_call_that_is_ended_by_force_ends_before_its_instance_does(tmp_path: Path) -> None:
+    """L11: cleanup and the call in one store at once were the end of the engine's process."""
+    async with opened(tmp_path / "work.db", LOCAL) as engine:
+        pong, actor = engine.actor(LocalPong, "a"), engine.actors.local.named("actor~LocalPong~a")
+        for _ in range(10):
+            assert await pong.invoke("count") == 0
+            in_use = actor._object._instance._instance._in_use
+            spinning = asyncio.ensure_future(said(pong.invoke("spin")))
+            async with asyncio.timeout(20):
+                while not spinning.done() and in_use.acquire(blocking=False):
+                    in_use.release()
+                    await asyncio.sleep(0)
+            assert await engine.actors.stop(LocalPong, "a", force=True) == 0
+            assert await spinning in (durable.ActorStopped, durable.FuelExhausted)  # the latter on a slow machine
+            await engine.actors.restart(LocalPong, "a")
+
+
 async def test_a_start_that_fails_gives_its_room_back(tmp_path: Path) -> None:
     small = talking.LIVING.replace("max_bytes = 1048576", "max_bytes = 1048576, quota_bytes = 1048576")
     async with durable.open(tmp_path / "work.db", serve=False) as engine:

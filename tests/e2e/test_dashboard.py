@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -363,6 +363,44 @@ async def test_executions_are_moved_to_the_deployment_of_the_server(target: str,
             assert await pages.post("/ui/deployments/old/delete", {}) == (303, "/ui/deployments")
             assert (await pages.post("/ui/deployments/team%2Fnew/explode", {}))[0] == 404
             assert 'id="row-old"' not in (await pages.get("/ui/deployments"))[1]
+
+
+def heavy(chars: int, fails: bool) -> str:
+    if fails:
+        raise ValueError("y" * chars)
+    return "x" * chars
+
+
+@durable.function
+async def carries(ctx: durable.Context) -> None:
+    await ctx.run(heavy, 10, False)
+    await ctx.run(heavy, 300_000, False)
+    await ctx.run(heavy, 2_000_000, False)
+    with suppress(Exception):
+        await ctx.run(heavy, 300_000, True)
+
+
+async def test_what_is_too_long_for_a_line_is_on_a_page_of_its_own(engine: durable.Engine, pages: Pages) -> None:
+    await in_state(engine, await engine.start(carries, id="big"), "completed")
+    status, page = await pages.get("/ui/executions/big")
+    assert status == 200
+    assert "xxxxxxxxxx" in page
+    assert len(re.findall(r"A value of more than [\d,]+ characters", page)) >= 2
+    assert re.search(r"(An error of more than [\d,]+ characters|yyyyyyy)", page)
+    assert len(page) < 30_000
+    assert "x" * 10_000 in (await pages.get("/ui/executions/big/steps/big.2"))[1]
+    assert (await pages.get("/ui/executions/big/events"))[1].count("<tr data-item") == 10
+
+
+async def test_numbers_of_an_address_are_bounded(engine: durable.Engine, pages: Pages) -> None:
+    await in_state(engine, await engine.start(leaf, 1, id="one"), "completed")
+    for number in ("9" * 30, "9" * 5_000, "\u0663"):
+        shown = quote(number)
+        for path in (f"one/displays/{shown}/text%2Fhtml", f"one/output?offset={shown}&rewinds={shown}"):
+            assert (await pages.get(f"/ui/executions/{path}"))[0] in (200, 400, 404), path
+        for path in (f"executions/one?page={shown}", f"executions/one?from=1&to={shown}", f"audit?before={shown}"):
+            assert (await pages.get(f"/ui/{path}"))[0] == 200, path
+        assert (await pages.post("/ui/executions/one/fork", {"step": number}))[0] == 400
 
 
 async def test_a_part_that_did_not_change_is_not_sent_again(engine: durable.Engine, pages: Pages) -> None:

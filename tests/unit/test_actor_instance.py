@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
@@ -104,6 +106,32 @@ def test_a_start_that_fails_leaves_it_failed(runtime: Runtime, start: str) -> No
         invoke(instance, "set", 1)
     instance.stop()
     assert instance.state is ComponentState.TERMINATED
+
+
+def test_a_call_that_was_cancelled_ends_before_another_thread_stops_the_instance(runtime: Runtime) -> None:
+    """Both at once in one store of wasmtime ended the whole process."""
+    text = '(module (func (export "_cleanup") (unreachable)) (func (export "spin") (loop (br 0))))'
+    limits = COMPONENT.but(fuel=None, timeout_ms=60_000)
+    spinning = ActorInstance(CoreCall(runtime, runtime.module(bytes(wat2wasm(text))), limits), "m")
+    spinning.start()
+    raised: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            invoke(spinning, "spin")
+        except errors.SandboxError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    while spinning._in_use.acquire(blocking=False):  # the call has begun
+        spinning._in_use.release()
+        time.sleep(0)
+    spinning.call.cancel()
+    spinning.stop()  # without its cleanup, which would trap
+    thread.join()
+    assert [type(each) for each in raised] == [errors.Cancelled]
+    assert (spinning.state, spinning.ended) == (ComponentState.TERMINATED, True)
 
 
 def test_a_cleanup_that_traps_stops_it_all_the_same(runtime: Runtime) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from durable.core.clock import TIME_MAX_MS
+from durable.engine.step_outline import StepOutline
 from durable.engine.views import iso
 from durable.http.dashboard.browser_login import CODE_S, LOGIN_S, LOGINS_MAX, Logins, next_page
 from durable.http.dashboard.page_templates import assets
@@ -18,7 +19,7 @@ from durable.http.dashboard.views.timeline import FOLD_WIDTH_FACTOR, time_axis, 
 from durable.http.dashboard.views.value_text import cut, preview
 from durable.http.pages.answer_problems import AnswerProblem, problems_of
 from durable.http.pages.markdown import markdown_block, markdown_line
-from durable.records.view_models import ExecutionView, StepView
+from durable.records.view_models import ExecutionView
 from durable.store.rows import ExecutionRow
 
 DAY_MS = 86_400_000
@@ -51,19 +52,13 @@ def test_places_never_go_back_whatever_is_busy() -> None:
         assert (places[0], places[-1]) == (0.0, 1.0)
 
 
-STEP = StepView(
-    id="a.1", kind="step", name="s", state="completed", created_at="2026-01-01T00:00:01Z",
-    settled_at="2026-01-01T00:00:02Z", duration=1.0, attempts=0, error=None, note=None, value=1, parent="a",
-)  # fmt: skip
+STEP = StepOutline("a.1", "exec:a.1", "step", "s", "a", 1_000, 2_000, failed=False, execution="")
 
 
 def test_the_lane_tells_running_from_waiting_for_people() -> None:
-    asked = replace(
-        STEP, id="a:input:1", kind="input", created_at="2026-01-01T00:00:02Z", settled_at="2026-01-01T00:00:03Z"
-    )
-    begin = 1767225600_000.0
-    axis = time_axis(begin, begin + 4_000, [], fold=False)
-    lane = whole_lane(axis, [STEP, asked], begin, begin + 4_000)
+    asked = replace(STEP, id="a:input:1", kind="input", created_at=2_000, settled_at=3_000)
+    axis = time_axis(0, 4_000, [], fold=False)
+    lane = whole_lane(axis, [STEP, asked], 0, 4_000)
     assert [(bar.kind, round(bar.place, 2), round(bar.width, 2)) for bar in lane] == [
         ("queue", 0.0, 0.25), ("run", 0.25, 0.25), ("people", 0.5, 0.25), ("idle", 0.75, 0.25),
     ]  # fmt: skip
@@ -196,10 +191,8 @@ def test_a_server_starts_without_what_only_pages_need() -> None:
 
 
 def test_a_lane_of_thousands_of_steps_is_drawn_with_bars_that_can_be_told_apart() -> None:
-    steps = [
-        replace(STEP, id=f"a.{n}", created_at=iso(2 * n) or "", settled_at=iso(2 * n + 1) or "") for n in range(5_000)
-    ]
-    wait = replace(STEP, id="a.x", kind="sleep", created_at=iso(10_000) or "", settled_at=iso(20_000) or "")
+    steps = [replace(STEP, id=f"a.{n}", created_at=2 * n, settled_at=2 * n + 1) for n in range(5_000)]
+    wait = replace(STEP, id="a.x", kind="sleep", created_at=10_000, settled_at=20_000)
     axis = time_axis(0, 20_000, [(0, 20_000)])
     lane = whole_lane(axis, [*steps, wait], 0, 20_000)
     assert len(lane) < 600

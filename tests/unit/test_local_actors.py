@@ -181,7 +181,7 @@ def test_limits_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
 @durable.actor(
     durable=False, supervise=durable.Supervise(max_restarts=2, backoff=durable.Backoff("linear", base_s=0.05))
 )
-class Pump:
+class Winch:
     strokes: int = 0
     tries: ClassVar[list[str]] = []
 
@@ -203,17 +203,17 @@ class Pump:
 
 async def _tried() -> None:
     async with asyncio.timeout(5):
-        while not Pump.tries:  # noqa: ASYNC110 - the turn has begun
+        while not Winch.tries:  # noqa: ASYNC110 - the turn has begun
             await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("force", [False, True])
 async def test_an_actor_that_is_stopped_in_its_backoff_stays_so_and_its_sender_is_answered(*, force: bool) -> None:
     """akka/akka-core#26141, ray-project/ray#6612: restarted although it was stopped, and a call that hangs for ever."""
-    Pump.tries.clear()
+    Winch.tries.clear()
     actors = LocalActors()
-    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
-    jammed, waiting = asyncio.ensure_future(pump.jam()), asyncio.ensure_future(pump.stroke())
+    winch, actor = actors.reference(class_of(Winch), "p"), actors.of(class_of(Winch), "p")
+    jammed, waiting = asyncio.ensure_future(winch.jam()), asyncio.ensure_future(winch.stroke())
     await _tried()
     if force:
         actor.end_turn()
@@ -223,34 +223,34 @@ async def test_an_actor_that_is_stopped_in_its_backoff_stays_so_and_its_sender_i
     with pytest.raises(durable.ActorStopped, match="closing"):
         await waiting
     with pytest.raises(durable.ActorStopped, match="closing"):
-        await pump.stroke()
-    assert len(Pump.tries) == (1 if force else 3)  # a turn that has begun ends by itself
+        await winch.stroke()
+    assert len(Winch.tries) == (1 if force else 3)  # a turn that has begun ends by itself
     actor.begin_anew()
-    assert await pump.stroke() == 1
+    assert await winch.stroke() == 1
 
 
 async def test_a_turn_that_raises_as_it_is_ended_is_not_taken_again() -> None:
     """frequenz-floss/frequenz-sdk-python#1223: an exception during the cancellation restarted the actor."""
-    Pump.tries.clear()
+    Winch.tries.clear()
     actors = LocalActors()
-    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
-    drained = asyncio.ensure_future(pump.drain())
+    winch, actor = actors.reference(class_of(Winch), "p"), actors.of(class_of(Winch), "p")
+    drained = asyncio.ensure_future(winch.drain())
     await _tried()
     actor.end_turn()
     actor.stop()
     with pytest.raises(OSError, match="sticks"):
         await drained
-    assert (Pump.tries, actor.restarted) == (["drain"], 0)
+    assert (Winch.tries, actor.restarted) == (["drain"], 0)
 
 
 async def test_a_restart_by_hand_has_its_restarts_again_and_one_that_drops_has_them_for_ever() -> None:
-    Pump.tries.clear()
+    Winch.tries.clear()
     actors = LocalActors()
-    pump, actor = actors.reference(class_of(Pump), "p"), actors.of(class_of(Pump), "p")
+    winch, actor = actors.reference(class_of(Winch), "p"), actors.of(class_of(Winch), "p")
     for tries in (3, 6):
         with pytest.raises(RuntimeError, match="jammed"):
-            await pump.jam()
-        assert len(Pump.tries) == tries
+            await winch.jam()
+        assert len(Winch.tries) == tries
         actor.begin_anew()
 
     @durable.actor(
@@ -274,7 +274,7 @@ async def test_a_restart_by_hand_has_its_restarts_again_and_one_that_drops_has_t
 
 
 @durable.actor(durable=False)
-class Clerk:
+class Porter:
     done: int = 0
 
     async def cancels(self, ctx: durable.ActorContext) -> None:
@@ -290,7 +290,7 @@ class Clerk:
         return self.done
 
     async def leaves_a_task(self, ctx: durable.ActorContext) -> asyncio.Task[int]:
-        myself = ctx.actor(Clerk, ctx.key)
+        myself = ctx.actor(Porter, ctx.key)
 
         async def later() -> int:
             await asyncio.sleep(0)
@@ -308,8 +308,8 @@ _said: ContextVar[str] = ContextVar("said", default="nothing")
 
 async def test_a_turn_that_raises_a_cancellation_or_an_exit_has_failed_and_the_next_message_is_taken() -> None:
     """HKUDS/nanobot#2239, ray-project/ray#11990: a cancellation of something else ended the actor's loop."""
-    clerk = LocalActors().reference(class_of(Clerk), "c")
-    asked = [asyncio.ensure_future(each) for each in (clerk.cancels(), clerk.work(), clerk.exits(), clerk.work())]
+    porter = LocalActors().reference(class_of(Porter), "c")
+    asked = [asyncio.ensure_future(each) for each in (porter.cancels(), porter.work(), porter.exits(), porter.work())]
     with pytest.raises(durable.ExecutionError, match="CancelledError"):
         await asked[0]
     with pytest.raises(durable.ExecutionError, match="SystemExit: 3"):
@@ -319,16 +319,16 @@ async def test_a_turn_that_raises_a_cancellation_or_an_exit_has_failed_and_the_n
 
 async def test_a_task_that_a_turn_left_behind_may_ask_its_actor() -> None:
     """dotnet/orleans#5456's other side: a call is in a circle only as long as somebody in it waits."""
-    clerk = LocalActors().reference(class_of(Clerk), "c")
-    task = await clerk.leaves_a_task()
+    porter = LocalActors().reference(class_of(Porter), "c")
+    task = await porter.leaves_a_task()
     assert await task == 1
 
 
 async def test_a_turn_has_no_context_variables_of_whoever_sent_the_first_message() -> None:
     _said.set("by the engine")
-    clerk = LocalActors().reference(class_of(Clerk), "c")
+    porter = LocalActors().reference(class_of(Porter), "c")
     _said.set("by a sender")
-    assert await clerk.variable() == "by the engine"
+    assert await porter.variable() == "by the engine"
 
 
 async def test_a_supervisor_keeps_its_own_state_when_a_child_gives_up() -> None:
@@ -395,10 +395,56 @@ def test_a_field_called_component_makes_no_component_of_a_class() -> None:
         durable.actor(durable=False, name=5)(Part)  # type: ignore[call-overload]
 
 
+async def test_what_a_sender_did_wrong_restarts_nobody_and_comes_with_the_await() -> None:
+    """golemcloud/golem#739: a call of what is not there made the whole worker fail."""
+    actors = LocalActors()
+    winch, actor = actors.reference(class_of(Winch), "p"), actors.of(class_of(Winch), "p")
+    assert await winch.stroke() == 1
+    for _ in range(4):
+        with pytest.raises(durable.BadArguments, match="stroke: too many positional arguments"):
+            await winch.stroke(7)
+    assert [await winch.stroke(), actor.restarted] == [2, 0]
+    actor.stop("closing")
+    for refused in (winch.stroke(), winch.tell.stroke()):
+        with pytest.raises(durable.ActorStopped, match="closing"):
+            await refused
+
+
+async def test_one_subscriber_that_cannot_take_it_keeps_nothing_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    got: list[bytes] = []
+
+    @durable.actor(durable=False, name="Listener")
+    class Listener:
+        async def handle_message(self, ctx: durable.ActorContext, sender: str, message: bytes) -> None:
+            got.append(message)
+
+        async def heard(self, ctx: durable.ActorContext) -> int:
+            return len(got)
+
+    actors = LocalActors()
+    for name in ("actor~Winch~p", "actor~Nobody~n", "actor~Listener~l"):
+        actors.subscribe(name, "news.*", wanted=True)
+    assert actors.publish("news.x", ["", b"hi"]) == 1
+    assert await actors.reference(class_of(Listener), "l").heard() == 1
+    assert "Winch 'p': what was published on news.x did not reach it: Winch has no method" in caplog.text
+
+
+async def test_a_closed_engine_brings_no_actor_into_being() -> None:
+    actors = LocalActors()
+    winch = actors.reference(class_of(Winch), "p")
+    await actors.close()
+    with pytest.raises(durable.ActorStopped, match="the engine is closed"):
+        await winch.stroke()
+    with pytest.raises(durable.ActorStopped, match="the engine is closed"):
+        actors.reference(class_of(Winch), "another")
+
+
 def test_an_id_for_a_message_in_memory_is_refused() -> None:
-    clerk = LocalActors().reference(class_of(Clerk), "c")
+    porter = LocalActors().reference(class_of(Porter), "c")
     with pytest.raises(durable.BadArguments, match="kept in memory"):
-        clerk.options(id="order-17")
+        porter.options(id="order-17")
 
 
 @pytest.mark.parametrize("name", ["tell", "options"])

@@ -2,11 +2,13 @@
 
 A component exports what of `durable:host/lifecycle` it needs, or the same functions without the interface; a core
 module `_start`, `_cleanup`, `_health` and `handle-message` (requirements A25-A31, specs/actors.md, W1-W3). All of them
-are optional. Not for two threads at once.
+are optional. Two threads of which one ends what the other calls come one after the other: wasm's own store is not for
+both, and whoever cancels a call does not know yet that it has ended.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -68,6 +70,7 @@ class ActorInstance:
         self.call = call
         self.name = name
         self.state = ComponentState.CREATING
+        self._in_use = threading.RLock()
         self.started_at: float | None = None
         """Seconds since the epoch (A31)."""
         self._exports = call.exports()
@@ -83,19 +86,23 @@ class ActorInstance:
 
     def start(self, config: bytes = b"") -> None:
         """Instantiate it, and call its start. It is Failed where that raises, and ready otherwise."""
-        self._go(ComponentEvent.START)
-        try:
-            self.call.instantiate()
-            function = self.export("start")
-            if function is not None:
-                self.call.call(function, *((config,) if "#" in function else ()))
-            if self.call.closed:
-                raise ExecutionFailed(function or "start", "it ended the program: an actor lives on, it returns")
-        except BaseException:
-            self._go(ComponentEvent.FAIL)
-            raise
-        self._go(ComponentEvent.LOAD)
+        with self._in_use:
+            self._go(ComponentEvent.START)
+            try:
+                self._begin(config)
+            except BaseException:
+                self._go(ComponentEvent.FAIL)
+                raise
+            self._go(ComponentEvent.LOAD)
         self.started_at = time.time()
+
+    def _begin(self, config: bytes) -> None:
+        self.call.instantiate()
+        function = self.export("start")
+        if function is not None:
+            self.call.call(function, *((config,) if "#" in function else ()))
+        if self.call.closed:
+            raise ExecutionFailed(function or "start", "it ended the program: an actor lives on, it returns")
 
     def resume(self) -> None:
         """Be ready without a start: it was given the state of an instance that was started."""
@@ -105,35 +112,46 @@ class ActorInstance:
 
     def take(self, message: InstanceMessage) -> Outcome:
         """Give it a message. ActorNotReady, Dropped, Err for its own error, or the SandboxError of what stopped it."""
-        if self.state is not ComponentState.READY:
-            raise ActorNotReady(self.name, str(self.state))
-        try:
-            found: Outcome = getattr(self, f"_{message.kind}")(*message.args)
-        finally:
-            if self.call.closed:  # it trapped, or was stopped
-                self._go(ComponentEvent.FAIL)
+        with self._in_use:
+            if self.state is not ComponentState.READY:
+                raise ActorNotReady(self.name, str(self.state))
+            try:
+                found: Outcome = getattr(self, f"_{message.kind}")(*message.args)
+            finally:
+                if self.call.closed:  # it trapped, or was stopped
+                    self._go(ComponentEvent.FAIL)
         return found
 
     def health(self) -> Health:
         """Its health, by its state or by what it says itself."""
-        if self.state is not ComponentState.READY:
-            return health_of(self.state)
-        found: Health = self._health().value
+        with self._in_use:
+            if self.state is not ComponentState.READY:
+                return health_of(self.state)
+            found: Health = self._health().value
         return found
 
     def stop(self) -> None:
-        """Call its cleanup, and give back all that it holds, whatever that came to. What cleanup raised. Idempotent."""
-        if self.state is ComponentState.TERMINATED:
-            return
-        ready = self.state is ComponentState.READY and not self.call.closed
-        self._go(ComponentEvent.STOP)
-        try:
-            function = self.export("cleanup") if ready else None
-            if function is not None:
-                self.call.call(function)
-        finally:
-            self.call.close()
-            self._go(ComponentEvent.FREE)
+        """Call its cleanup, and give back all that it holds, whatever that came to. What cleanup raised. Idempotent.
+
+        A call in another thread ends first: cancel it. An instance whose call was cancelled has no cleanup.
+        """
+        with self._in_use:
+            if self.state is ComponentState.TERMINATED:
+                return
+            ready = self.state is ComponentState.READY and not self.ended
+            self._go(ComponentEvent.STOP)
+            try:
+                function = self.export("cleanup") if ready else None
+                if function is not None:
+                    self.call.call(function)
+            finally:
+                self.call.close()
+                self._go(ComponentEvent.FREE)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it takes no more: it trapped, was closed, or its call was cancelled and will end."""
+        return self.call.closed or self.call.guard.cancelled
 
     # -- kinds of messages ----------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ def command(
     """Forget executions that ended longer ago than AGE, with their steps, calls and output.
 
     Those for which there is a rule (`retention=` in code) go when that says so, whatever AGE is; --rules shows them.
-    Also what foreign code had kept under their ids, blobs that no checkpoint uses, messages that nobody came for, and
+    Also what foreign code had kept under their ids, blobs that nothing uses, messages that nobody came for, and
     old entries of the audit. With --actors also actors, with their state, that were stopped or failed longer ago than
     AGE, and dead letters that are older. Sessions keep their variables, and with --checkpoints or --checkpoint-age
     fewer states to go back to. Engines go on meanwhile; Ctrl-C ends it after any batch. Space is used again, the file

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from durable.engine.step_tree import StepNode
-    from durable.records.view_models import ExecutionView
+    from durable.records.view_models import ExecutionView, StepView
 
 
 @click.command("tree", cls=Command, short_help="An execution with all that is under it.")
@@ -41,7 +41,7 @@ async def command(chosen: Settings, execution_id: str, depth: int | None) -> int
     return exit_codes.DONE
 
 
-def _lines(view: ExecutionView, nodes: list[StepNode], depth: int | None) -> Iterator[str]:
+def _lines(view: ExecutionView, nodes: list[StepNode[StepView]], depth: int | None) -> Iterator[str]:
     from durable.cli.tables import note_of
     from durable.engine.step_tree import drawn
     from durable.records.duration_text import duration
@@ -62,7 +62,7 @@ def _noted(text: str, note: str | None) -> str:
     return f"{text}: {note}" if note else text
 
 
-def _to_depth(nodes: list[StepNode], depth: int | None) -> list[StepNode]:
+def _to_depth(nodes: list[StepNode[StepView]], depth: int | None) -> list[StepNode[StepView]]:
     from durable.engine.step_tree import StepNode
 
     if depth is None:

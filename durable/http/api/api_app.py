@@ -208,6 +208,9 @@ class ApiRequest:
         kind = self._request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Refusal(415, "BAD_ARGUMENTS", "the body is JSON: send content-type: application/json")
+        coding = self._request.headers.get("content-encoding", "identity")
+        if coding.strip().lower() not in ("", "identity"):
+            raise Refusal(415, "BAD_ARGUMENTS", "the body is sent as it is: leave out content-encoding")
         async with RequestBody(self._site, self._request, BODY_BYTES_MAX) as body:
             wanted = self._route.body
             return _checked(lambda: msgspec.json.decode(body or b"{}", type=wanted), "the body", wanted)

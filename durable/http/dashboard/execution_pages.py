@@ -12,8 +12,9 @@ from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, NotFound
 from durable.engine.execution_overview import overview
+from durable.engine.step_outline import prompt_rows, read_outline, step_views
 from durable.engine.step_tree import drawn_with_depth, tree
-from durable.engine.views import ServedFunctions, detail_view
+from durable.engine.views import ServedFunctions, arguments_of, detail_of, error_of
 from durable.executions import exported_record
 from durable.executions.bulk_work import BulkAction, BulkWork, make_change, preview_change
 from durable.executions.forking import fork
@@ -29,13 +30,21 @@ from durable.http.dashboard.views.execution_page import (
     awaited,
     events_of,
     parent_url_of,
+    step_lines,
     steps_page,
+    told_event,
 )
-from durable.http.dashboard.views.value_text import CODE_CHARS_MAX, WHOLE_CHARS_MAX, as_text, cut, value_text
-from durable.http.dashboard.visit import PageRoute, Visit
+from durable.http.dashboard.views.value_text import (
+    CODE_CHARS_MAX,
+    VALUE_CHARS_MAX,
+    WHOLE_CHARS_MAX,
+    as_text,
+    cut,
+    value_text,
+)
+from durable.http.dashboard.visit import PageRoute, Visit, read_place
 from durable.records import notation
 from durable.records.displays import Display
-from durable.records.view_models import DetailView
 from durable.store.rows import WORDS, ExecutionRow
 
 EVENTS_MAX = 500
@@ -75,25 +84,27 @@ async def find(visit: Visit) -> ExecutionRow:
     return row
 
 
-async def _detail(visit: Visit, row: ExecutionRow) -> DetailView:
-    living = ServedFunctions.by(await visit.reads.engines(), visit.store.engine_alive)
-    return await detail_view(visit.reads, row, living, prompts_max=_PROMPTS_MAX)
-
-
 async def execution(visit: Visit) -> Response:
     """`GET /ui/executions/{id}`: what it waits for, its timeline and steps, its output, its outcome."""
-    row = await find(visit)
-    detail = await _detail(visit, row)
-    ordered = drawn_with_depth(tree(detail.steps))
+    row, reads = await find(visit), visit.reads
+    outline = await read_outline(reads, row.id)
+    now = now_ms()
     page = steps_page(
-        detail,
-        ordered,
-        now_ms(),
-        page=int(visit.query("page")) if visit.query("page").isdecimal() else None,
+        row,
+        drawn_with_depth(tree(outline.steps)),
+        now,
+        page=read_place(visit.query("page")),
         window=_window(visit.query("from"), visit.query("to")),
         fold=visit.query("fold") != "no",
     )
-    cells = [row.id] if row.session is not None else _cells(detail)
+    open_steps = [step for step in outline.steps if step.settled_at is None]
+    retried = next((step for step in open_steps if step.retries), None)
+    shown = [step for _, step in page.steps]
+    views, long = await step_views(reads, [*shown, *([retried] if retried else [])], VALUE_CHARS_MAX)
+    living = ServedFunctions.by(await reads.engines(), visit.store.engine_alive)
+    prompts = await prompt_rows(reads, outline.prompts[:_PROMPTS_MAX])
+    detail = await detail_of(reads, row, living, [], outline.prompts, prompts)
+    cells = [row.id] if row.session is not None else [step.id for step in outline.steps if step.kind == "cell"]
     outputs = [(each, await output_pieces.tail(visit.reads, each)) for each in cells[-_OUTPUTS_MAX:]]
     return visit.page(
         "execution.html",
@@ -104,10 +115,11 @@ async def execution(visit: Visit) -> Response:
         url=url_of("executions", row.id),
         parent=parent_url_of(row),
         session_url=url_of("sessions", row.session) if row.session else "",
-        awaited=awaited(detail),
+        awaited=awaited(detail, views.get(retried.id) if retried else None, open_steps),
         asks_more=max(0, len(detail.execution.waits_for) - _PROMPTS_MAX),
         actions=actions_for(detail.execution) if visit.viewer.may("operate") else None,
         steps=page,
+        lines=step_lines(page, row.id, views, long, now),
         zoom=_zoom(visit, page.axis.begin_ms, page.axis.end_ms),
         arguments=value_text(detail.arguments),
         result=value_text(detail.result) if detail.execution.state == "completed" else None,
@@ -125,11 +137,6 @@ _OUTPUTS_MAX = 5
 """Cells of a function whose output is shown, the newest."""
 
 
-def _cells(detail: DetailView) -> list[str]:
-    """The cells that a function ran, oldest first."""
-    return [step.id for step in detail.steps if step.kind == "cell"]
-
-
 def _code(row: ExecutionRow) -> str:
     args = row.param.get("args") if isinstance(row.param, dict) else None
     cell = args[0] if row.session is not None and args else None
@@ -138,9 +145,8 @@ def _code(row: ExecutionRow) -> str:
 
 def _window(begin: str, end: str) -> tuple[float, float] | None:
     """The times between which the timeline is drawn, in ms; None for all of it."""
-    if not (begin.isdecimal() and end.isdecimal() and len(begin) < 16 and len(end) < 16):
-        return None
-    return (float(begin), float(end)) if int(begin) < int(end) else None
+    first, last = read_place(begin), read_place(end)
+    return None if first is None or last is None or first >= last else (float(first), float(last))
 
 
 def _zoom(visit: Visit, begin: float, end: float) -> list[tuple[str, str]]:
@@ -162,14 +168,19 @@ async def events(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/events`: what happened, as the record tells it, by kind."""
     row = await find(visit)
     kind = visit.query("kind")
-    found = [each for each in events_of(await _detail(visit, row)) if kind in ("", each.kind)]
+    outline = await read_outline(visit.reads, row.id)
+    placed = events_of(row, outline.steps, await visit.reads.discards(row.id))
+    found = [each for each in placed if kind in ("", each.kind)]
+    told = {each.step.id: each.step for each in found[-EVENTS_MAX:] if each.step is not None}
+    views, _ = await step_views(visit.reads, list(told.values()), VALUE_CHARS_MAX)
+    error = error_of(row)
     return visit.page(
         "execution_events.html",
         title=f"{row.id}: events",
         section="executions",
         url=url_of("executions", row.id),
         view_id=row.id,
-        events=found[-EVENTS_MAX:],
+        events=[told_event(each, views, error) for each in found[-EVENTS_MAX:]],
         total=len(found),
         kind=kind,
         kinds=EVENT_KINDS,
@@ -198,10 +209,10 @@ async def step(visit: Visit) -> Response:
 async def value(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/value/{which}`: the arguments or the result, as a page or as a file."""
     row, which = await find(visit), visit.path("which")
-    detail = await _detail(visit, row)
     if which not in ("arguments", "result"):
         raise NotFound("value", which)
-    text = as_text(detail.arguments if which == "arguments" else detail.result)
+    done = notation.shown(row.value) if row.state == "completed" else None
+    text = as_text(arguments_of(row) if which == "arguments" else done)
     return _text(visit, row, which, f"{row.id}-{which}.json", text)
 
 
@@ -235,10 +246,10 @@ def _file(text: str, name: str, media_type: str) -> Response:
 
 async def output(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/output?offset=…&rewinds=…`: what was printed since, as a piece of the page."""
-    offset, rewinds = visit.query("offset"), visit.query("rewinds")
-    if not (offset.isdecimal() and rewinds.isdecimal()):
+    offset, rewinds = read_place(visit.query("offset")), read_place(visit.query("rewinds"))
+    if offset is None or rewinds is None:
         raise BadArguments("offset= and rewinds= are whole numbers")
-    found = await output_pieces.since(visit.reads, visit.path("id"), min(int(offset), 2**53), min(int(rewinds), 2**53))
+    found = await output_pieces.since(visit.reads, visit.path("id"), offset, rewinds)
     answer = visit.piece("output.html", output=found)
     answer.headers["x-offset"], answer.headers["x-rewinds"] = str(found.offset), str(found.rewinds)
     if found.again:
@@ -250,12 +261,12 @@ async def output(visit: Visit) -> Response:
 
 async def display(visit: Visit) -> Response:
     """`GET /ui/executions/{id}/displays/{offset}/{kind}`: one form of a display, as a document that can do nothing."""
-    offset, kind = visit.path("offset"), visit.path("kind")
-    rows = await visit.reads.output(visit.path("id"), int(offset), limit=1) if offset.isdecimal() else []
+    offset, kind = read_place(visit.path("offset")), visit.path("kind")
+    rows = await visit.reads.output(visit.path("id"), offset, limit=1) if offset is not None else []
     shown = Display.read(rows[0].text) if rows and rows[0].stream == "display" else None
     data = None if shown is None else document(shown, kind)
     if data is None:
-        raise NotFound("display", f"{offset} of {visit.path('id')}")
+        raise NotFound("display", f"{visit.path('offset')} of {visit.path('id')}")
     media_type = "text/html; charset=utf-8" if kind == "text/html" else kind
     return Response(data, headers=FRAME_HEADERS, media_type=media_type)
 
@@ -268,10 +279,10 @@ async def act(visit: Visit) -> Response:
     row, action = await find(visit), visit.path("action")
     url = url_of("executions", row.id)
     if action == "fork":
-        step = visit.field("step")
-        if not step.isdecimal() or not 0 < int(step) < 2**31:
+        step = read_place(visit.field("step"))
+        if step is None or not 0 < step < 2**31:
             raise BadArguments("a fork is made before an operation: its number, from 1")
-        made = await fork(visit.store, row.id, int(step), visit.field("new") or None)
+        made = await fork(visit.store, row.id, step, visit.field("new") or None)
         return visit.go(url_of("executions", made.id), f"{made.id} begins with {made.kept} recorded operations.")
     if action == "retry":
         made = await fork(visit.store, row.id, None, visit.field("new") or None)

@@ -17,7 +17,7 @@ from durable.engine.store_doctor import examined
 from durable.engine.views import iso, name_of, schedule_view
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.value_text import WHOLE_CHARS_MAX, cut, preview
-from durable.http.dashboard.visit import PageRoute, Visit
+from durable.http.dashboard.visit import PageRoute, Visit, read_place
 from durable.sessions.calls.audit import read_audit
 from durable.sessions.ownership.left_worker import start_time
 from durable.store.rows import SessionRow
@@ -174,8 +174,7 @@ async def audit(visit: Visit) -> Response:
     """`GET /ui/audit`: what code and tokens asked for, and what was decided, newest first."""
     who, before = visit.query("who"), visit.query("before")
     visit.site.audit.flush()
-    last = int(before) if before.isdecimal() and len(before) < 16 else None
-    found = await read_audit(visit.store, who or None, PAGE_ROWS, last)
+    found = await read_audit(visit.store, who or None, PAGE_ROWS, read_place(before))
     links = [("Newest", visit.here(before=None))] if before else []
     if len(found) == PAGE_ROWS:
         links.append(("Older", visit.here(before=str(found[-1].id))))

@@ -19,7 +19,7 @@ from durable.http.dashboard.page_templates import PAGE_HEADERS, rendered, render
 from durable.http.path_names import path_names, sent_path
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
-from durable.store.port import ReadsFace
+from durable.store.reads import Reads
 
 SECTIONS = (
     ("inbox", "Inbox"),
@@ -66,7 +66,7 @@ class Visit:
         return self.site.store
 
     @property
-    def reads(self) -> ReadsFace:
+    def reads(self) -> Reads:
         return self.site.store.reads
 
     @property
@@ -146,6 +146,15 @@ class PageRoute(NamedTuple):
     method: str
     needed: Role
     handler: Handler
+
+
+PLACE_MAX = 2**53
+"""Of an offset or another place in an address: what a number of a browser holds."""
+
+
+def read_place(text: str) -> int | None:
+    """A whole number of the address, at most PLACE_MAX; None where it is none."""
+    return min(int(text), PLACE_MAX) if text.isascii() and text.isdecimal() and len(text) < 400 else None
 
 
 def read_fields(body: bytes) -> list[tuple[str, str]]:

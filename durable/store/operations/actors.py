@@ -179,7 +179,7 @@ def _end(tx: Tx, actor: str, status: str, note: str, *, whole: bool) -> int:
     for promise_id, data, version in mail:
         open_still = "SELECT 1 FROM promises WHERE id=? AND state='pending'"
         if (version == 0 or whole) and tx.row(open_still, (promise_id,)) is not None:
-            _bury(tx, actor, promise_id, data, reason)
+            _bury(tx, actor, promise_id, tx.values.whole(data), reason)
             settle(tx, promise_id, "rejected", Value(data=rejection(_stopped(actor, note))))
             if version:
                 tx.effects.cancelled.add(promise_id)  # its code, where it runs, is told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from durable.store.operations.deadlines import sweep
-from durable.store.operations.row_records import PROMISE, TASK, promise_record, task_record
+from durable.store.operations.row_records import PROMISE, TASK, task_record
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, DebugTick, Nothing, Refused
 
@@ -43,7 +43,7 @@ def snap(tx: Tx, _request: Nothing) -> Answer:
     return Answer(
         200,
         {
-            "promises": [promise_record(row) for row in tx.rows(f"SELECT {PROMISE} FROM promises ORDER BY id")],
+            "promises": [tx.record(row) for row in tx.rows(f"SELECT {PROMISE} FROM promises ORDER BY id")],
             "tasks": [task_record(row) for row in tx.rows(f"SELECT {TASK} FROM tasks ORDER BY id")],
             "callbacks": [
                 {"awaited": row[0], "awaiter": row[1]}

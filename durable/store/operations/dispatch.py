@@ -17,7 +17,7 @@ from durable.core.limits import DISPATCH_RETRY_MS, LEASE_MS, OUTBOX_KEEP_MS
 from durable.store.operations import deployments
 from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
-from durable.store.operations.row_records import Queries, Row, dump, promise_record
+from durable.store.operations.row_records import Queries, Row, dump
 from durable.store.operations.settlement import lease_until
 from durable.store.operations.transaction import ACQUIRE_TASK, MessageEnd, Tx
 from durable.store.protocol.requests import Record
@@ -153,7 +153,7 @@ def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Row]) -> None:
     if end.begin is not None and tx.attended and function and session is None:
         deployment = deployments.of_engine(tx, end.engine) or None
         tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), deployment, task_id))
-        tx.effects.begun.append((end, task_id, version + 1, promise_record(promises[task_id])))
+        tx.effects.begun.append((end, task_id, version + 1, tx.record(promises[task_id])))
         return
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)

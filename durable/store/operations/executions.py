@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator
 
 import msgspec
@@ -84,9 +83,8 @@ def _rename_execution(tx: Tx, task_id: str, function: str, source: str) -> None:
     tags = _renamed_tags(load_tags(row[0]), function, source)
     tx.execute("UPDATE tasks SET function=? WHERE id=?", (function, task_id))
     queue_entries.rename(tx, task_id, function)
-    tx.execute(
-        "UPDATE promises SET tags=?, param_data=? WHERE id=?", (dump(tags), _renamed_data(row[1], function), task_id)
-    )
+    data = tx.values.stored(_renamed_data(tx.values.whole(row[1]), function))
+    tx.execute("UPDATE promises SET tags=?, param_data=? WHERE id=?", (dump(tags), data, task_id))
 
 
 def _rename_schedules(tx: Tx, request: FunctionAlias) -> int:
@@ -113,7 +111,7 @@ def _renamed_data(data: str | None, function: str) -> str | None:
     """The starting data of an execution, for the function of another id; unchanged where it is not ours."""
     try:
         call = msgspec.json.decode(base64.b64decode(data or "", validate=True))
-    except (binascii.Error, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError):
         return data
     if not isinstance(call, dict) or "func" not in call:
         return data
@@ -235,8 +233,8 @@ def _insert(tx: Tx, promise: RecordPromise) -> None:
         (
             promise.id,
             promise.state,
-            *_columns(promise.param),
-            *_columns(promise.value),
+            *_columns(tx, promise.param),
+            *_columns(tx, promise.value),
             dump(tags),
             promise.timeout_at,
             promise.created_at,
@@ -254,9 +252,9 @@ def _insert(tx: Tx, promise: RecordPromise) -> None:
             signals.stand_in_line(tx, promise.id, tags)
 
 
-def _columns(value: Value) -> Iterator[str | None]:
+def _columns(tx: Tx, value: Value) -> Iterator[str | None]:
     yield None if value.headers is None else dump(value.headers)
-    yield value.data
+    yield tx.values.stored(value.data)
 
 
 def _insert_task(

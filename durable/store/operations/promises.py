@@ -151,22 +151,23 @@ def create_promise(
     created_at, settled_at = (request.timeout_at, request.timeout_at) if expired else (tx.now, None)
     external = is_external(tags)
     branch = tags.get("resonate:branch")
-    row = (request.id, state, headers, param.data, None, None, text, request.timeout_at, created_at, settled_at)
     tx.lock_promise(request.id)
     own = (external, None if branch == request.id else branch, tags.get("durable:capability"))
     if streams.is_write(tags):
         return streams.write(tx, request, tags, own)
+    data = tx.values.stored(param.data)
+    row = (request.id, state, headers, data, None, None, text, request.timeout_at, created_at, settled_at)
     if not tx.insert_promise((*row, *own)):
         found = tx.promise_row(request.id)
         assert found is not None
-        return promise_record(found), False
+        return tx.record(found), False
     if not expired:
         tx.wake_at(request.timeout_at)
     if not expired and tags.get("durable:capability") == "input":
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
         _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease, queue=queue)
-    record = promise_record(row)
+    record = tx.record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
     if signals.SIGNAL in tags and not expired:
@@ -248,7 +249,7 @@ def find(tx: Tx, promise_id: str) -> Record:
     row = tx.promise_row(promise_id)
     if row is None:
         raise Refused(404, f"promise {promise_id!r} does not exist")
-    return promise_record(row)
+    return tx.record(row)
 
 
 def settle_promise(tx: Tx, request: PromiseSettle) -> tuple[Record, bool]:

@@ -22,7 +22,8 @@ def record(tx: Tx, request: PromptAnswer) -> Answer:
     found = find(tx, prompt)
     before = tx.row("SELECT value_data FROM promises WHERE id=?", (answer.id,))
     if found["state"] != "pending" or before is not None:
-        return Answer(200, {"promise": found, "recorded": False, "answer": None if before is None else before[0]})
+        given = None if before is None else tx.values.whole(before[0])
+        return Answer(200, {"promise": found, "recorded": False, "answer": given})
     counted = tx.row("SELECT count(*) FROM promises WHERE id > ? AND id < ?", (f"{prompt}.", f"{prompt}/"))
     assert counted is not None
     if counted[0] != request.others:

@@ -12,7 +12,7 @@ from durable.store.operations.event_notes import Note
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.promises import Lease, address_of, check_create, check_value, create_promise
 from durable.store.operations.queue_entries import QueueEntry
-from durable.store.operations.row_records import dump, load_tags, promise_record
+from durable.store.operations.row_records import dump, load_tags
 from durable.store.operations.tasks import created_task
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
@@ -167,7 +167,7 @@ def enqueue(tx: Tx, request: QueueEnqueue) -> Answer:
         if same is not None:
             return _same(tx, request, same[0])
     if found is not None:
-        return Answer(200, {"promise": promise_record(found), "made": False, "task": None, "preload": []})
+        return Answer(200, {"promise": tx.record(found), "made": False, "task": None, "preload": []})
     if queue["state"] == QueueState.DRAINING:
         raise Refused(409, f"the queue {request.queue!r} is drained: it takes nothing new until it is resumed")
     if queue["delayed"] + queue["waiting"] >= QUEUE_ENTRIES_MAX:
@@ -239,8 +239,8 @@ def _same(tx: Tx, request: QueueEnqueue, promise_id: str) -> Answer:
     assert found is not None
     assert entry is not None, f"what is to be found by its dedupe is in the queue: {promise_id}"
     if request.debounce_ms is None or entry.state not in (EntryState.DELAYED, EntryState.WAITING):
-        return Answer(200, {"promise": promise_record(found), "made": False, "task": None, "preload": []})
-    record = _replace_arguments(tx, request.promise, promise_record(found))
+        return Answer(200, {"promise": tx.record(found), "made": False, "task": None, "preload": []})
+    record = _replace_arguments(tx, request.promise, tx.record(found))
     if entry.state is EntryState.DELAYED:
         row = tx.row("SELECT debounce_until FROM queue_entries WHERE id=?", (promise_id,))
         assert row is not None
@@ -257,8 +257,9 @@ def _replace_arguments(tx: Tx, promise: PromiseCreate, record: Record) -> Record
     param = promise.param or EMPTY
     check_value(param)
     tags = {**before, **{name: after[name] for name in _CHANGING if name in after}}
+    data = tx.values.stored(param.data)
     tx.execute(
         "UPDATE promises SET param_headers=?, param_data=?, tags=? WHERE id=?",
-        (None if param.headers is None else dump(param.headers), param.data, dump(tags), record["id"]),
+        (None if param.headers is None else dump(param.headers), data, dump(tags), record["id"]),
     )
     return {**record, "param": msgspec.to_builtins(param), "tags": load_tags(dump(tags))}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from durable.core.limits import SEARCH_ROWS, SEARCH_ROWS_READ
-from durable.store.operations.row_records import Row, dump
+from durable.store.operations.row_records import PROMISE, Row, dump
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, Record
 
@@ -72,20 +72,24 @@ def begin(tx: Tx, search: Search, cursor: str | None) -> Answer | Unfinished:
     after = cursor[1:] if cursor else ""
     last = tx.row(search.end(SEARCH_ROWS), (after,)) if search.where else None
     if last is None:
-        return search.answer(tx.rows(search.stretch(ends=False), (after, *search.parameters)))
-    rows = tx.rows(search.stretch(ends=True), (after, last[0], *search.parameters))
+        return search.answer(_whole(tx, search, tx.rows(search.stretch(ends=False), (after, *search.parameters))))
+    rows = _whole(tx, search, tx.rows(search.stretch(ends=True), (after, last[0], *search.parameters)))
     return search.answer(rows) if len(rows) > search.limit else Unfinished(search, rows, last[0])
+
+
+def _whole(tx: Tx, search: Search, rows: list[Row]) -> list[Row]:
+    return [tx.values.whole_row(row) for row in rows] if search.columns == PROMISE else rows
 
 
 type Ask = Callable[[str, tuple[object, ...]], Awaitable[list[Row]]]
 """Reads rows."""
 
 
-async def go_on(ask: Ask, at: Unfinished) -> Answer:
-    """The reading connection's part of a search."""
+async def go_on(look: Ask, ask: Ask, at: Unfinished) -> Answer:
+    """The reading connection's part of a search. `look` reads ids, `ask` what is searched."""
     search, found, after = at.search, at.found, at.after
     while len(found) <= search.limit:
-        last = await ask(search.end(SEARCH_ROWS_READ), (after,))
+        last = await look(search.end(SEARCH_ROWS_READ), (after,))
         if not last:
             found = [*found, *await ask(search.stretch(ends=False), (after, *search.parameters))]
             break

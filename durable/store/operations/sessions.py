@@ -7,7 +7,7 @@ import msgspec
 from durable.store.operations import kv, policies
 from durable.store.operations.attempts import rejection
 from durable.store.operations.promises import Lease, add_callback, check_create, create_promise, next_n, settle_request
-from durable.store.operations.row_records import PROMISE, Row, dump, promise_record
+from durable.store.operations.row_records import PROMISE, Row, dump
 from durable.store.operations.settlement import forget_checkpoints, note_progress, settle
 from durable.store.operations.tasks import created_task
 from durable.store.operations.transaction import Tx
@@ -180,9 +180,7 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
     if request.id is not None:
         found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (f"exec:{request.session}@{request.id}",))
         if found is not None:
-            return Answer(
-                200, {"promise": promise_record(found), "n": None, "id": found[0], "task": None, "existed": True}
-            )
+            return Answer(200, {"promise": tx.record(found), "n": None, "id": found[0], "task": None, "existed": True})
     while tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
         n = next_n(tx, request.session) + 1  # somebody made a promise of that id by hand
     if request.alone and not free:
@@ -237,7 +235,7 @@ def create_call(tx: Tx, request: CallCreate) -> Answer:
 def list_calls(tx: Tx, request: CallList) -> Answer:
     """Everything under an execution: its calls (`:`), its steps and children (`.`), in order of id."""
     rows, task = tx.calls(request.execution, request.after, request.limit)
-    data: Record = {"promises": [promise_record(row) for row in rows]}
+    data: Record = {"promises": [tx.record(row) for row in rows]}
     if task is not None:
         logged, cancel_at, reason, cancelled_at = task
         data["logged"] = logged

@@ -11,8 +11,9 @@ from typing import Literal
 
 from durable.store.operations import queue_entries
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
+from durable.store.operations.large_values import StoredText
 from durable.store.operations.lock_keys import CHECKPOINTS
-from durable.store.operations.row_records import Row, dump, promise_record
+from durable.store.operations.row_records import Row, dump
 from durable.store.operations.transaction import NOTE_PROGRESS, Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
 
@@ -48,15 +49,16 @@ def settle_pending(
     """The same; None, and nothing happens, when no such promise is pending."""
     tx.lock_promise(promise_id)
     headers = None if value.headers is None else dump(value.headers)
-    row = tx.settle_promise(promise_id, (state, headers, value.data, tx.now if at is None else at, outcome))
+    data = tx.values.stored(value.data)
+    row = tx.settle_promise(promise_id, (state, headers, data, tx.now if at is None else at, outcome))
     if row is None:
         return None
-    record = promise_record(row)
+    record = tx.record(row)
     if CHILD in record["tags"]:
         _unlink(tx, record)
     if row[10]:
         tx.effects.settled[promise_id] = record
-        _follow(tx, promise_id, record, outcome or ENDED[state])
+        _follow(tx, promise_id, record, data, outcome or ENDED[state])
     else:
         tx.effects.internal[promise_id] = record
     return record
@@ -69,7 +71,7 @@ def _unlink(tx: Tx, link: Record) -> None:
         tx.effects.orphans[link["tags"][CHILD]] = "its parent goes on without it, or has ended"
 
 
-def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
+def _follow(tx: Tx, promise_id: str, record: Record, stored: str | None, ended: str) -> None:
     task = tx.end_task(promise_id, ended)
     if task is not None:
         tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
@@ -81,7 +83,7 @@ def _follow(tx: Tx, promise_id: str, record: Record, ended: str) -> None:
             queue_entries.leave(tx, promise_id, task[3])
     for awaiter in tx.take_awaiters(promise_id):
         if not resume(tx, awaiter):
-            value = Value(data=record["value"].get("data"))
+            value = Value(data=None if stored is None else StoredText(stored))
             settle_pending(tx, awaiter, record["state"], value)  # a link, which says what its child came to
     for address in tx.take_listeners(promise_id):
         tx.effects.unblocked.append((address, record))

@@ -6,7 +6,8 @@ Of one name either signals lie there that nobody has taken, or waits stand in li
 from __future__ import annotations
 
 from durable.core.limits import SIGNALS_OPEN_MAX, VALUE_BYTES_MAX
-from durable.store.operations.row_records import PROMISE, promise_record
+from durable.store.operations.large_values import StoredText
+from durable.store.operations.row_records import PROMISE
 from durable.store.operations.settlement import settle
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Answer, Record, Refused, SignalLook, SignalSend, Value
@@ -39,7 +40,7 @@ def wait(tx: Tx, promise_id: str, tags: dict[str, str]) -> Record | None:
         tx.execute("DELETE FROM signals WHERE execution=? AND name=? AND n=?", (execution, name, n))
     else:
         tx.execute("UPDATE signals SET taken=1, data=NULL WHERE execution=? AND name=? AND n=?", (execution, name, n))
-    return settle(tx, promise_id, "resolved", Value(data=data))
+    return settle(tx, promise_id, "resolved", Value(data=None if data is None else StoredText(data)))
 
 
 def stand_in_line(tx: Tx, promise_id: str, tags: dict[str, str]) -> None:
@@ -88,7 +89,7 @@ def look(tx: Tx, request: SignalLook) -> Answer:
     ):
         row = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND state='pending'", (promise_id,))
         if row is not None:
-            found = promise_record(row)
+            found = tx.record(row)
             break
     return Answer(200, {"wait": found, "open": _open(tx, request.execution, request.name)})
 
@@ -143,9 +144,10 @@ def _enter(tx: Tx, request: SignalSend, *, taken: bool) -> None:
         )
     last = tx.row("SELECT n FROM signals WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name))
     n = 1 if last is None else last[0] + 1
+    data = None if taken else tx.values.stored((request.value or EMPTY).data)
     tx.execute(
         "INSERT INTO signals (execution, name, n, key, data, taken, sent_at) VALUES (?,?,?,?,?,?,?)",
-        (execution, name, n, request.key, None if taken else (request.value or EMPTY).data, int(taken), tx.now),
+        (execution, name, n, request.key, data, int(taken), tx.now),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from durable.core.limits import STREAM_NAME_CHARS_MAX
-from durable.store.operations.row_records import PROMISE, dump, promise_record
+from durable.store.operations.row_records import PROMISE, dump
 from durable.store.operations.signals import EXECUTION
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, PromiseCreate, Record, RecordPromise, Refused
@@ -71,14 +71,15 @@ def write(tx: Tx, request: PromiseCreate, tags: dict[str, str], own: tuple[objec
     headers = None if param.headers is None else dump(param.headers)
     value = base64.b64encode(str(n).encode()).decode()
     at = tx.now
-    row = (request.id, "resolved", headers, param.data, None, value, dump(tags), request.timeout_at, at, at)
+    data = tx.values.stored(param.data)
+    row = (request.id, "resolved", headers, data, None, value, dump(tags), request.timeout_at, at, at)
     if not tx.insert_promise((*row, *own)):
         found = tx.promise_row(request.id)
         assert found is not None
-        return promise_record(found), False
+        return tx.record(found), False
     _enter(tx, request.id, tags, n)
     tx.effects.streams.add(tags[EXECUTION])
-    return promise_record(row), True
+    return tx.record(row), True
 
 
 def _written_before(tx: Tx, tags: dict[str, str]) -> Record | None:
@@ -90,7 +91,7 @@ def _written_before(tx: Tx, tags: dict[str, str]) -> Record | None:
         " WHERE i.execution=? AND i.name=? AND i.step=? AND i.position=?",
         (tags[EXECUTION], tags[STREAM], tags[STEP], int(tags[POSITION])),
     )
-    record = None if found is None else promise_record(found)
+    record = None if found is None else tx.record(found)
     return record if record is not None and record["tags"].get(ITEM) == tags.get(ITEM) else None
 
 

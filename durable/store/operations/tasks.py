@@ -15,7 +15,7 @@ from durable.store.operations.promises import (
     find,
     origin_of,
 )
-from durable.store.operations.row_records import PROMISE, TASK, Row, load_tags, promise_record, task_record
+from durable.store.operations.row_records import PROMISE, TASK, Row, load_tags, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
 from durable.store.operations.settlement import (
     CHILD,
@@ -95,7 +95,7 @@ def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
         own = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND branch IS NULL", (branch,))
         if own is not None and load_tags(own[6]).get("resonate:branch") == branch:
             rows = sorted([*rows, own], key=lambda each: each[0])
-    return [promise_record(each) for each in rows]
+    return [tx.record(each) for each in rows]
 
 
 def created_task(task_id: str, lease: Lease) -> Record:
@@ -279,7 +279,7 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
             row = tx.promise_row(action.data.id)
             if row is None:
                 return _fenced(action, 404, f"promise {action.data.id!r} does not exist")
-            settled = promise_record(row)
+            settled = tx.record(row)
         record = settled
     if changed and not task[8]:
         note_progress(tx, request.id)

@@ -18,9 +18,10 @@ from durable.core.clock import TIME_MAX_MS
 from durable.store.operations.event_notes import Note
 from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.row_records import PROMISE, TASK, Row
+from durable.store.operations.row_records import PROMISE, TASK, Row, promise_record
 from durable.store.protocol.requests import Record
 
 TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue, deployment"
@@ -183,6 +184,7 @@ class Tx:
         "served",
         "swept",
         "taken",
+        "values",
     )
 
     SKIP_LOCKED: ClassVar[str] = ""
@@ -195,6 +197,7 @@ class Tx:
         served: dict[str, EngineServes],
         liveness: EngineLiveness,
         leases: EngineLeases,
+        values: LargeValues,
         *,
         debug: bool = False,
     ) -> None:
@@ -203,6 +206,7 @@ class Tx:
         self.liveness = liveness
         self.leases = leases
         self.served = served
+        self.values = values
         # The contract suite's model is the protocol's: it keeps deadlines, but gives up nothing and fires nothing.
         self.debug = debug
         self.attended = False
@@ -238,6 +242,10 @@ class Tx:
     def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Row]:
         """The rows one after the other, as far as they are asked for; nothing is written meanwhile."""
         raise NotImplementedError
+
+    def record(self, row: Row) -> Record:
+        """A promise from the columns of PROMISE, with its values whole."""
+        return promise_record(self.values.whole_row(row))
 
     # -- statements of nearly every request: a store far away answers them from what it read ahead --------------
 

@@ -1,4 +1,4 @@
-"""Large chunks of checkpoints in the database: as the directory's `Blobs`, for threads (specs/postgres.md, Blobs)."""
+"""Large chunks (as `Blobs` of a directory, for threads) and large values in the database (specs/postgres.md, Blobs)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import psycopg
 
 from durable.core.errors import CheckpointError, StoreError, StoreFull, StoreUnreachable
 from durable.core.limits import BLOB_GRACE_S, REQUEST_UNHEARD_S, SWEEP_ROWS
+from durable.store.operations.large_values import IS_USED
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, explain, is_lost
 from durable.store.postgres.liveness import NOW
+from durable.store.postgres.writer_connection import WriterConnection
 
 PART_BYTES = 2**20
 """A blob is kept in parts of this size."""
@@ -79,7 +81,7 @@ class DatabaseChunks:
             after = found[-1][0]
 
     def sweep(self, *, dry_run: bool = False) -> tuple[int, int]:
-        """Delete what no checkpoint uses and nobody has put within BLOB_GRACE_S: how many, and their bytes."""
+        """Delete what nothing refers to and nobody has put within BLOB_GRACE_S: how many, and their bytes."""
         if dry_run:
             return self._transact(_unused)
         count = size = 0
@@ -90,7 +92,7 @@ class DatabaseChunks:
                 return count, size
 
     def used(self, digests: Sequence[str]) -> set[str]:
-        """The digests among these that some checkpoint uses."""
+        """The digests among these that something refers to."""
         return self._transact(_used, [*digests])
 
     def _transact[**P, T](
@@ -123,9 +125,9 @@ def keep_chunk(connection: psycopg.Connection[Any], digest: str, data: bytes | m
     """Keep a chunk, in the transaction of the connection. One that is there counts as put now."""
     kept = f"INSERT INTO blobs (digest, size, put_at) VALUES ($1, $2, {NOW}) ON CONFLICT DO NOTHING RETURNING 1"
     size = memoryview(data).nbytes
-    if connection.execute(kept.encode(), (digest, size)).fetchone() is None:
-        connection.execute(f"UPDATE blobs SET put_at={NOW} WHERE digest=$1".encode(), (digest,))
-        return
+    while connection.execute(kept.encode(), (digest, size)).fetchone() is None:
+        if _touched(connection, digest):
+            return  # otherwise a sweep deleted it meanwhile
     view = memoryview(data).cast("B")
     for n, start in enumerate(range(0, max(1, size), PART_BYTES)):
         part = bytes(view[start : start + PART_BYTES])
@@ -155,13 +157,12 @@ def _deleted(connection: psycopg.Connection[Any], digests: list[str]) -> int:
     return connection.execute(b"DELETE FROM blobs WHERE digest = ANY($1::text[])", (digests,)).rowcount
 
 
-_UNUSED = (
-    f"FROM blobs b WHERE put_at < {NOW} - $1 AND NOT EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest)"
-)
+UNUSED = f"FROM blobs b WHERE put_at < {NOW} - $1 AND NOT {IS_USED}"
+"""Blobs that nothing refers to, and that nobody has put for $1 ms."""
 
 
 def _unused(connection: psycopg.Connection[Any]) -> tuple[int, int]:
-    counted = f"SELECT count(*), coalesce(sum(size), 0) {_UNUSED}"
+    counted = f"SELECT count(*), coalesce(sum(size), 0) {UNUSED}"
     row = connection.execute(counted.encode(), (int(BLOB_GRACE_S * 1000),)).fetchone()
     assert row is not None
     return row[0], row[1]
@@ -169,7 +170,7 @@ def _unused(connection: psycopg.Connection[Any]) -> tuple[int, int]:
 
 def _swept(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     """A batch. Rows are locked: whoever puts one of them meanwhile waits, and then writes it anew."""
-    orphans = f"SELECT digest, size {_UNUSED} LIMIT $2 FOR UPDATE SKIP LOCKED"
+    orphans = f"SELECT digest, size {UNUSED} LIMIT $2 FOR UPDATE SKIP LOCKED"
     rows = connection.execute(orphans.encode(), (int(BLOB_GRACE_S * 1000), SWEEP_ROWS)).fetchall()
     if rows:
         _deleted(connection, [row[0] for row in rows])
@@ -177,5 +178,32 @@ def _swept(connection: psycopg.Connection[Any]) -> tuple[int, int]:
 
 
 def _used(connection: psycopg.Connection[Any], digests: list[str]) -> set[str]:
-    rows = connection.execute(b"SELECT DISTINCT digest FROM checkpoint_uses WHERE digest = ANY($1::text[])", (digests,))
+    used = f"SELECT b.digest FROM unnest($1::text[]) b(digest) WHERE {IS_USED}"
+    rows = connection.execute(used.encode(), (digests,))
     return {row[0] for row in rows}
+
+
+PARTS = "SELECT data FROM blob_parts WHERE digest=? ORDER BY n"
+_MAKE_VALUE = f"INSERT INTO blobs (digest, size, put_at) VALUES (?, ?, {NOW}) ON CONFLICT DO NOTHING RETURNING 1"
+_TOUCH_VALUE = f"UPDATE blobs SET put_at={NOW} WHERE digest=? RETURNING 1"
+_PUT_PART = "INSERT INTO blob_parts (digest, n, data) VALUES (?, ?, ?)"
+
+
+class ValueRows:
+    """The blobs of large values, written by the transaction that refers to them (specs/store.md, V3)."""
+
+    def __init__(self, session: WriterConnection) -> None:
+        self._session = session
+
+    def keep(self, address: str, data: bytes) -> None:
+        """Keep bytes with the transaction."""
+        while self._session.send(_MAKE_VALUE, (address, len(data))).fetchone() is None:
+            if self._session.send(_TOUCH_VALUE, (address,)).fetchone() is not None:
+                return  # otherwise a sweep deleted it meanwhile
+        for n, start in enumerate(range(0, len(data), PART_BYTES)):
+            self._session.send(_PUT_PART, (address, n, data[start : start + PART_BYTES]))
+
+    def read(self, address: str) -> bytes | None:
+        """The bytes; None where there are none."""
+        rows = self._session.rows(PARTS, (address,))
+        return b"".join(row[0] for row in rows) if rows else None

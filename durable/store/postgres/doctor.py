@@ -14,6 +14,7 @@ from durable.core.errors import StoreMissing
 from durable.core.limits import BLOB_GRACE_S
 from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
+from durable.store.postgres.chunks import UNUSED
 from durable.store.postgres.connection import (
     KEY_BYTES,
     VERSION_MIN,
@@ -234,6 +235,10 @@ def _living(looked: _Looked) -> tuple[Callable[[str], bool], int]:
     return alive, now
 
 
+def _lacking(looked: _Looked) -> Iterator[str]:
+    return record_checks.lacking_values(looked.run, {row[0] for row in looked.run("SELECT digest FROM blobs")})
+
+
 def _missing(looked: _Looked, elsewhere: Container[str]) -> Iterator[str]:
     there = {row[0] for row in looked.run("SELECT digest FROM blobs")}
 
@@ -246,12 +251,11 @@ def _missing(looked: _Looked, elsewhere: Container[str]) -> Iterator[str]:
 
 def _orphans(looked: _Looked) -> Iterator[str]:
     ((count, size),) = looked.ask(
-        f"SELECT count(*), coalesce(sum(size), 0) FROM blobs b WHERE put_at < {NOW} - $1"
-        " AND NOT EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest)",
+        f"SELECT count(*), coalesce(sum(size), 0) {UNUSED}",
         int(BLOB_GRACE_S * 1000),
     )
     if count:
-        yield f"{count} blobs ({size} bytes) are used by no checkpoint; `durable gc` deletes them"
+        yield f"{count} blobs ({size} bytes) are used by nothing; `durable gc` deletes them"
 
 
 type _Look = Callable[[_Looked], Iterator[str]]
@@ -269,6 +273,7 @@ _STORE: dict[str, _Look] = {
     "key": _key,
     "invariants": lambda looked: record_checks.invariants(looked.run),
     "values": lambda looked: record_checks.values(looked.run),
+    "large values": _lacking,
     "engines": _engines,
     "deployments": _deployments,
     "blobs": _orphans,

@@ -13,6 +13,7 @@ from durable.core.errors import EngineClosed, StoreUnreachable
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address
+from durable.store.postgres.chunks import PARTS
 from durable.store.postgres.connection import connect_async, explain
 from durable.store.postgres.dialect import given, kept, translated
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
@@ -45,6 +46,10 @@ class PostgresReads(Reads):
         living = await self._rows(f"SELECT engine FROM engine_leases WHERE until >= {NOW}", ())
         self._liveness.living = frozenset(row[0] for row in living)
         return await super().engines()
+
+    async def _blob(self, address: str) -> bytes | None:
+        rows = await self._rows(PARTS, (address,))
+        return b"".join(row[0] for row in rows) if rows else None
 
     async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         async with self._one_at_a_time:

@@ -20,10 +20,11 @@ from durable.core.errors import StoreError, StoreUnreachable
 from durable.core.limits import OPEN_UNHEARD_S, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
 from durable.store.changes import StoreChange
 from durable.store.direct_store import DirectStore
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.transaction import Effects
 from durable.store.postgres.address import Address, address_of
-from durable.store.postgres.chunks import DatabaseChunks
+from durable.store.postgres.chunks import DatabaseChunks, ValueRows
 from durable.store.postgres.connection import explain, prepare
 from durable.store.postgres.holder import new_holder
 from durable.store.postgres.liveness import DatabaseLiveness
@@ -101,6 +102,7 @@ class PostgresStore(DirectStore):
             deliver=self._deliver,
             liveness=self._liveness,
             leases=self._leases,
+            values=LargeValues(ValueRows(session), self.key),
             awaited=lambda: self._waiters.ids,
             told=lambda: self._waiters.halt_ids,
             debug=debug,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import ClassVar
 
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
@@ -77,11 +78,12 @@ class PostgresTx(Tx):
         served: dict[str, EngineServes],
         liveness: EngineLiveness,
         leases: EngineLeases,
+        values: LargeValues,
         *,
         whole: bool,
         debug: bool = False,
     ) -> None:
-        super().__init__(now, ends, served, liveness, leases, debug=debug)
+        super().__init__(now, ends, served, liveness, leases, values, debug=debug)
         self._session = session
         self._schema = schema
         self._held = held

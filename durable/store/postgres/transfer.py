@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from durable.core.errors import Conflict
+from durable.store.operations.large_values import IS_USED
 from durable.store.operations.lock_keys import WHOLE
 from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
@@ -46,7 +47,7 @@ class _Schema:
         yield from self._each(f"SELECT {','.join(columns)} FROM {table} {WANTED.get(table, '')}")
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        used = "SELECT digest FROM blobs b WHERE EXISTS (SELECT 1 FROM checkpoint_uses u WHERE u.digest=b.digest)"
+        used = f"SELECT digest FROM blobs b WHERE {IS_USED}"
         for (digest,) in self._each(used):
             data = kept_chunk(self._connection, digest)
             assert data is not None, "it was there, and nobody writes"

@@ -139,6 +139,7 @@ class PostgresWriter(Writer):
             self._served,
             self._liveness,
             self._leases,
+            self._values,
             whole=whole,
             debug=self._debug,
         )

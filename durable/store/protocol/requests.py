@@ -636,6 +636,24 @@ class SweepRetention(Ours, frozen=True, kw_only=True):
     after: str = ""
 
 
+class SealedPage(Ours, frozen=True, kw_only=True):
+    """A page of values that keys sealed. `after` is the cursor of the page before, `but` the key whose values are left
+    out; `whole`: with their data."""
+
+    after: str = ""
+    but: str = ""
+    whole: bool = False
+
+
+class ValueReseal(Ours, frozen=True, kw_only=True):
+    """A value sealed anew. `before`: SHA-256, in hex, of its data as it was."""
+
+    place: str
+    key: list[str | int]
+    before: str
+    data: str
+
+
 class SweepCheckpoints(Ours, frozen=True, kw_only=True):
     """`after` is the last session of the batch before."""
 

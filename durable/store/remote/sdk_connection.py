@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,9 @@ class _Envelope(msgspec.Struct):
     head: _Head = msgspec.field(default_factory=_Head)
     data: Any = None
 
+
+PART_CHARS = 2**18
+"""A longer body goes in parts of this length."""
 
 _HEAD_CHARS = 1_000
 """A reply that says no is not longer before its status."""
@@ -95,7 +98,7 @@ class RemoteConnection:
         while True:
             if not self._stopped.is_set():
                 await self._ordered()
-            reply = for_python(await self._http.send(req, headers))
+            reply = for_python(await self._http.send(_body(req), headers))
             full = _no_room(req, reply)
             if full is None or self._stopped.is_set():
                 return reply
@@ -111,6 +114,21 @@ class RemoteConnection:
         finally:
             before.cancel()
             stopped.cancel()
+
+
+class _Parts:
+    """A large body in parts: in one piece it would stop the loop while it is copied. Each try iterates anew."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._text), PART_CHARS):
+            yield self._text[start : start + PART_CHARS].encode()
+
+
+def _body(request: str) -> Any:
+    return request if len(request) <= PART_CHARS else _Parts(request)
 
 
 def _no_room(request: str, reply: str) -> StoreFull | None:

@@ -17,6 +17,7 @@ from durable.core.errors import StoreError, StoreRefused
 from durable.core.value_codec import ValueCodec
 from durable.store import owner_check
 from durable.store.changes import StoreChange
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases, Held
 from durable.store.operations.request_table import KINDS
 from durable.store.operations.searches import Unfinished
@@ -28,6 +29,7 @@ from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.reads import SqliteReads
 from durable.store.sqlite.store import Store
 from durable.store.sqlite.transaction import SqliteTx
+from durable.store.sqlite.value_files import ValueFiles
 from durable.store.target import MEMORY, is_database, is_url, parsed
 
 LOOK_S = 1.0
@@ -100,11 +102,15 @@ class ReadOnlyStore:
         outcome = self._run(kind, known.operation, request)
         return await self.reads.go_on(outcome) if isinstance(outcome, Unfinished) else outcome
 
+    def _transaction(self) -> SqliteTx:
+        values = LargeValues(ValueFiles(self.path), b"")  # none is written
+        return SqliteTx(self._connection, now_ms(), {}, {}, self._liveness, self._leases, values)
+
     def _run(self, kind: str, operation: Callable[[Tx, Any], Answer | Unfinished], request: Any) -> Answer | Unfinished:
         try:
             self._connection.execute("BEGIN")
             try:
-                return operation(SqliteTx(self._connection, now_ms(), {}, {}, self._liveness, self._leases), request)
+                return operation(self._transaction(), request)
             finally:
                 self._connection.execute("ROLLBACK")
         except Refused as refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from durable.core.limits import READ_CACHE_KIB
 from durable.store.operations.row_records import Row
 from durable.store.reads import Reads
 from durable.store.sqlite.file import SQLITE_ERRORS, explain
+from durable.store.sqlite.value_files import ValueFiles
 
 
 class SqliteReads(Reads):
@@ -20,6 +22,7 @@ class SqliteReads(Reads):
     def __init__(self, connection: aiosqlite.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+        self._values = ValueFiles(path)
 
     @classmethod
     async def open(cls, path: Path, *, uri: str | None = None) -> SqliteReads:
@@ -41,6 +44,9 @@ class SqliteReads(Reads):
     async def close(self) -> None:
         """Close the connection and end its thread."""
         await self._connection.close()
+
+    async def _blob(self, address: str) -> bytes | None:
+        return await asyncio.to_thread(self._values.read, address)
 
     async def _rows(self, sql: str, parameters: Sequence[object]) -> list[Row]:
         try:

@@ -13,6 +13,7 @@ from durable.core.default_observer import log_event
 from durable.core.errors import StoreError
 from durable.store import owner_check
 from durable.store.direct_store import DirectStore
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.sqlite import file
 from durable.store.sqlite.engine_locks import Liveness
@@ -21,6 +22,7 @@ from durable.store.sqlite.idle_memory import Rest
 from durable.store.sqlite.peer_notify import Peers
 from durable.store.sqlite.point_reads import Glance
 from durable.store.sqlite.reads import SqliteReads
+from durable.store.sqlite.value_files import ValueFiles
 from durable.store.sqlite.wal_room import LogRoom
 from durable.store.sqlite.writer import Durability, SqliteWriter
 from durable.store.upkeep.run_storage import sweep_directories
@@ -88,6 +90,7 @@ class Store(DirectStore):
             deliver=self._deliver,
             liveness=self._liveness,
             leases=self._leases,
+            values=LargeValues(ValueFiles(located), self.key),
             peers=self._peers,
             path=located,
             room=LogRoom(located),

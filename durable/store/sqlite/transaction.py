@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.row_records import Row
@@ -39,10 +40,11 @@ class SqliteTx(Tx):
         served: dict[str, EngineServes],
         liveness: EngineLiveness,
         leases: EngineLeases,
+        values: LargeValues,
         *,
         debug: bool = False,
     ) -> None:
-        super().__init__(now, ends, served, liveness, leases, debug=debug)
+        super().__init__(now, ends, served, liveness, leases, values, debug=debug)
         self.connection = connection
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:

@@ -25,7 +25,7 @@ from durable.store.sqlite.file import (
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS, sync_path, write_private
 from durable.store.upkeep.blobs import alone, blobs, directory
-from durable.store.upkeep.copied_tables import WANTED
+from durable.store.upkeep.copied_tables import USED_BLOBS, WANTED
 
 _BESIDE = ("-journal", "-wal", "-shm", ".key")
 
@@ -44,7 +44,7 @@ class _File:
         return iter(self._connection.execute(f"SELECT {','.join(columns)} FROM {table} {WANTED.get(table, '')}"))
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        used = {row[0] for row in self._connection.execute("SELECT DISTINCT digest FROM checkpoint_uses")}
+        used = {row[0] for row in self._connection.execute(USED_BLOBS)}
         for file in blobs(self._path):
             if file.name in used:
                 yield file.name, file.read_bytes()

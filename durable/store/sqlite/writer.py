@@ -62,7 +62,14 @@ class SqliteWriter(Writer):
             self._room.make()
         self._tell_time()
         return SqliteTx(
-            self._connection, self._now, self.ends, self._served, self._liveness, self._leases, debug=self._debug
+            self._connection,
+            self._now,
+            self.ends,
+            self._served,
+            self._liveness,
+            self._leases,
+            self._values,
+            debug=self._debug,
         )
 
     def _end(self, tx: Tx) -> None:  # noqa: ARG002 - the connection has one transaction

@@ -13,6 +13,7 @@ from durable.core.errors import StoreError
 from durable.store.operations.listener_posts import URLS
 from durable.store.sqlite.file import explain, load_key, reading
 from durable.store.upkeep.blobs import alone, blobs, directory
+from durable.store.upkeep.copied_tables import USED_BLOBS
 
 _STEP_PAGES = 2_048
 """Pages copied before the copy looks whether it is to end: 8 MiB."""
@@ -91,7 +92,7 @@ def _copy(store: Path, target: Path, beside: Path, draft: Path) -> Copied:
             with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
                 source.backup(copy, pages=_STEP_PAGES, progress=_passing)
                 _check(copy)
-                wanted = {row[0] for row in copy.execute("SELECT DISTINCT digest FROM checkpoint_uses")}
+                wanted = {row[0] for row in copy.execute(USED_BLOBS)}
         except sqlite3.Error as error:
             raise explain(draft, error) from error
     write_private(Path(f"{target}.key"), key)

@@ -1,4 +1,4 @@
-"""Blobs that no checkpoint uses go by themselves while somebody serves the store (specs/store.md, G5)."""
+"""Blobs that nothing refers to go by themselves while somebody serves the store (specs/store.md, G5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The files of large chunks beside a store, as upkeep sees them: found, swept, copied (specs/store.md, G5).
+"""The files of large chunks and values beside a store, as upkeep sees them: found, swept, copied (specs/store.md, G5).
 
-`<path>.d/blobs/<ab>/<digest>`, written by the checkpoint package. A file appears whole, and putting one that is there
-already touches it; both are what makes sweeping beside writers safe.
+`<path>.d/blobs/<ab>/<digest>`, written by the checkpoint package and by `sqlite/value_files.py`. A file appears whole,
+and putting one that is there already touches it; both are what makes sweeping beside writers safe.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import msgspec
 from durable.core.errors import StoreError
 from durable.core.limits import BLOB_GRACE_S, SWEEP_ROWS, UPKEEP_WAIT_S
 from durable.store import owner_check
+from durable.store.operations.large_values import IS_USED
 from durable.store.sqlite.file import reading
 
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -55,8 +56,8 @@ def blobs(store: Path) -> Iterator[Path]:
 
 
 def used(connection: sqlite3.Connection, digests: list[str]) -> set[str]:
-    """The digests among these that some checkpoint uses."""
-    sql = "SELECT DISTINCT digest FROM checkpoint_uses WHERE digest IN (SELECT value FROM json_each(?))"
+    """The digests among these that something refers to."""
+    sql = f"SELECT b.digest FROM (SELECT value AS digest FROM json_each(?)) b WHERE {IS_USED}"
     return {row[0] for row in connection.execute(sql, (msgspec.json.encode(digests).decode(),))}
 
 
@@ -91,7 +92,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def orphans(store: Path, now_s: float, *, for_good: bool = False) -> Iterator[tuple[Path, os.stat_result]]:
-    """Blobs that no checkpoint uses and nobody has put within BLOB_GRACE_S, in which a checkpoint gets its row.
+    """Blobs that nothing refers to and nobody has put within BLOB_GRACE_S, in which a checkpoint or value gets its row.
 
     `for_good`: nor will any after a power cut.
     """

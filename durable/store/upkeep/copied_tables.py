@@ -23,7 +23,14 @@ NUMBERED = ("checkpoints", "audit", "dead_letters", "outbox")
 WANTED = {"outbox": f"WHERE {URLS}"}
 """The rows of a table that are copied, where that is not all of them."""
 BLOBS = "blobs"
-"""Large chunks, in the counts: rows in a database, files beside a file."""
+"""Large chunks and values, in the counts: rows in a database, files beside a file."""
+
+USED_BLOBS = """
+    SELECT digest FROM checkpoint_uses
+    UNION SELECT substr(param_data, 2, 64) FROM promises WHERE substr(param_data, 1, 1) = '@'
+    UNION SELECT substr(value_data, 2, 64) FROM promises WHERE substr(value_data, 1, 1) = '@'
+    UNION SELECT substr(data, 2, 64) FROM signals WHERE substr(data, 1, 1) = '@'"""
+"""The addresses of all blobs that something refers to. Of data that only begins as a reference does come more."""
 
 
 class Readable(Protocol):
@@ -36,7 +43,7 @@ class Readable(Protocol):
         """All rows of a table, in any order."""
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
-        """Large chunks that checkpoints use, by digest."""
+        """Large chunks and values that something refers to, by digest."""
 
 
 class CopySource(Readable, Protocol):

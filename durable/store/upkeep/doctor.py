@@ -111,6 +111,10 @@ def _missing(connection: sqlite3.Connection, path: Path, elsewhere: Iterable[str
     yield from record_checks.missing(connection.execute, there, f"put {directory(path)} back, or set DURABLE_BLOBS")
 
 
+def _lacking(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
+    yield from record_checks.lacking_values(connection.execute, {each.name for each in blobs(path)})
+
+
 def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     return record_checks.engines(connection.execute, Liveness(Path(f"{path}.d")).alive, now_ms())
 
@@ -122,7 +126,7 @@ def _deployments(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
 def _orphans(_connection: sqlite3.Connection, path: Path) -> Iterator[str]:
     found = [status.st_size for _, status in orphans(path, time.time())]
     if found:
-        yield f"{len(found)} blobs ({sum(found)} bytes) are used by no checkpoint; `durable gc` deletes them"
+        yield f"{len(found)} blobs ({sum(found)} bytes) are used by nothing; `durable gc` deletes them"
 
 
 def _permissions(path: Path) -> Iterator[str]:
@@ -166,6 +170,7 @@ _IN_THE_FILE: dict[str, _Look] = {
     "journal": _journal,
     "invariants": lambda connection, _: record_checks.invariants(connection.execute),
     "values": lambda connection, _: record_checks.values(connection.execute),
+    "large values": _lacking,
     "engines": _engines,
     "deployments": _deployments,
     "chunks": _missing,

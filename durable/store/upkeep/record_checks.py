@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, StoreError
 from durable.core.ids import PREFIX
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.core.value_codec import SEALED
+from durable.store.operations.large_values import Reference, reference_of
 from durable.store.operations.row_records import Row
 from durable.store.upkeep.invariants import broken
 
@@ -142,8 +143,35 @@ def missing(run: Runs, there: Container[str], back: str) -> Iterator[str]:
         yield f"checkpoint {checkpoint} of session {session!r} lacks {count} chunks; {back}"
 
 
+def lacking_values(run: Runs, there: Container[str]) -> Iterator[str]:
+    """Recorded values whose blob is gone. `there`: the addresses of blobs."""
+    lacking = []
+    for promise, state, param, value in run(_LARGE, ()):
+        for text in (param, value):
+            reference = _reference(text)
+            if reference is not None and reference.address not in there:
+                lacking.append((promise, state))
+    for promise, state in lacking[:SHOWN_MAX]:
+        yield f"{promise}: the blob of a recorded value is gone; {_how_to_go_on(promise, state)}"
+    if len(lacking) > SHOWN_MAX:
+        yield f"{len(lacking) - SHOWN_MAX} more recorded values lack their blobs; restore a backup"
+
+
+_LARGE = (
+    "SELECT id, state, param_data, value_data FROM promises"
+    " WHERE substr(param_data, 1, 1) = '@' OR substr(value_data, 1, 1) = '@' ORDER BY id"
+)
+
+
+def _reference(text: str | None) -> Reference | None:
+    try:
+        return reference_of(text)
+    except StoreError:
+        return None  # told of as a value that is no JSON
+
+
 def _is_json(data: str) -> bool:
-    if data.startswith(SEALED):
+    if data.startswith(SEALED) or _reference(data) is not None:
         return True  # whoever has the key can tell
     try:
         msgspec.json.decode(base64.b64decode(data, validate=True))

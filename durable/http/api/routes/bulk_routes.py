@@ -68,6 +68,8 @@ _CHOICES = ("ids", "state", "session", "function", "tags", "text", "since", "unt
 def _named(body: api_models.ChooseExecutions, before: str | None) -> list[str]:
     """The executions that are named, each once; those after `before`, where the request before this one ended."""
     named = list(dict.fromkeys(each.removeprefix(ids.PREFIX) for each in body.ids))
+    if before is not None and before not in named:
+        raise BadArguments("the cursor is none: take it from `next` of the answer before, unchanged")
     return named if before is None else named[named.index(before) + 1 :]
 
 

@@ -81,6 +81,8 @@ async def _chosen(
     """The states and ids of the executions that are meant, behind a place, and where to go on."""
     if body.old is None:
         named = list(dict.fromkeys(each.removeprefix(ids.PREFIX) for each in body.ids))
+        if place is not None and place[1] not in named:
+            raise BadArguments("the cursor is none: take it from `next` of the answer before, unchanged")
         done = 0 if place is None else named.index(place[1]) + 1
         return [("", each) for each in named[done:]], None
     rows, following = await unsettled_of(call.reads, body.old, limit=body.limit, after=place)

@@ -36,13 +36,22 @@ async function renew(part) {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
     callbacks: {
-      beforeNodeMorphed: (old) => !(old.nodeType === 1 && (old.dataset.touched || old.matches("[data-output]"))),
+      beforeNodeMorphed: isMorphed,
       beforeNodeRemoved: keepWhatIsTyped,
       beforeAttributeUpdated: (name, node) => !(name === "open" && (node.tagName === "DETAILS" || node.tagName === "DIALOG")),
     },
   });
   htmx.process(part);
   ages();
+}
+
+function isMorphed(old, fresh) {
+  if (old.nodeType !== 1) return true;
+  if (old.dataset.touched || old.matches("[data-output]") || old.isEqualNode(fresh)) return false;
+  if (old.tagName !== "svg") return true;
+  old.replaceChildren(...fresh.childNodes); // hundreds of bars that have no state
+  if (fresh.hasAttribute("aria-label")) old.setAttribute("aria-label", fresh.getAttribute("aria-label"));
+  return false;
 }
 
 function keepWhatIsTyped(node) {
@@ -57,12 +66,21 @@ function keepWhatIsTyped(node) {
 function follow() {
   const url = document.body.dataset.changes;
   if (!url) return;
-  const source = new EventSource(url);
   const state = document.querySelector("[data-connection]");
-  source.onopen = () => { if (state) state.hidden = true; look(); };
-  source.onmessage = look;
-  source.onerror = () => { if (state) state.hidden = false; };
-  window.addEventListener("pagehide", () => source.close());
+  let source = null;
+  // Browsers have six connections to a server: a page that nobody sees holds none, or the seventh tab would not load.
+  const attend = () => {
+    if (document.hidden) { if (source) source.close(); source = null; return; }
+    if (source) return;
+    source = new EventSource(url);
+    source.onopen = () => { if (state) state.hidden = true; look(); };
+    source.onmessage = look;
+    source.onerror = () => { if (state) state.hidden = false; };
+  };
+  document.addEventListener("visibilitychange", attend);
+  window.addEventListener("pagehide", () => { if (source) source.close(); source = null; });
+  window.addEventListener("pageshow", (event) => { if (event.persisted) attend(); });
+  attend();
 }
 
 // -- output: what is new is added at the end; what was taken back is read again -------------------------------------

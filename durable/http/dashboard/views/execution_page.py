@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from durable.engine.step_outline import StepOutline
+from durable.engine.views import iso, name_of
 from durable.executions.forking import RETRIED
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.execution_list import note_of, parent_of
 from durable.http.dashboard.views.timeline import (
     Bar,
     TimeAxis,
-    as_ms,
     bar,
     bar_kind,
     time_axis,
     times_of,
     whole_lane,
 )
-from durable.http.dashboard.views.value_text import preview
+from durable.http.dashboard.views.value_text import VALUE_CHARS_MAX, preview
 from durable.records.view_models import DetailView, ExecutionView, StepView
-from durable.store.rows import ExecutionRow
+from durable.store.rows import DiscardRow, ExecutionRow
 
 STEPS_MAX = 100
 """Steps of one page."""
@@ -47,11 +49,11 @@ class StepLine:
 
 @dataclass(frozen=True, slots=True)
 class StepsPage:
-    """One page of steps, and the drawn whole."""
+    """One page of steps, each with its depth, and the drawn whole."""
 
     axis: TimeAxis
     lane: list[Bar]
-    lines: list[StepLine]
+    steps: list[tuple[int, StepOutline]]
     total: int
     page: int
     pages: int
@@ -88,8 +90,11 @@ def parent_url_of(row: ExecutionRow) -> tuple[str, str] | None:
     return (parent, url_of("executions", parent)) if parent else None
 
 
-def awaited(detail: DetailView) -> str:
-    """One sentence that says what an execution waits for, or what is next."""
+def awaited(detail: DetailView, retried: StepView | None, waiting: Sequence[StepOutline]) -> str:
+    """One sentence that says what an execution waits for, or what is next.
+
+    waiting: the steps that have not ended. retried: the first of them that is tried again.
+    """
     view = detail.execution
     if view.state in OVER:
         return ""
@@ -100,11 +105,9 @@ def awaited(detail: DetailView) -> str:
     if detail.prompts:
         asked = "; ".join(prompt.question for prompt in detail.prompts[:3])
         return f"It waits for an answer: {asked}"
-    waiting = [step for step in detail.steps if step.settled_at is None]
-    retrying = [step for step in waiting if step.retries]
-    if retrying:
-        last = retrying[0].retries[-1]
-        return f"Step {retrying[0].name or retrying[0].id} is tried again at {last.next_at}, after: {last.error}"
+    if retried is not None and retried.retries:
+        last = retried.retries[-1]
+        return f"Step {retried.name or retried.id} is tried again at {last.next_at}, after: {last.error}"
     if waiting and view.state == "waiting":
         return "It waits for " + ", ".join(_awaited_step(step) for step in waiting[:3])
     if view.state == "pending":
@@ -114,14 +117,14 @@ def awaited(detail: DetailView) -> str:
     return "Its own code runs."
 
 
-def _awaited_step(step: StepView) -> str:
+def _awaited_step(step: StepOutline) -> str:
     words = {"sleep": "a time", "signal": "a signal", "promise": "a promise", "child": "a child"}
     return f"{words.get(step.kind, step.kind)} ({step.name})" if step.name else words.get(step.kind, step.kind)
 
 
 def steps_page(
-    detail: DetailView,
-    ordered: Sequence[tuple[int, StepView]],
+    row: ExecutionRow,
+    ordered: Sequence[tuple[int, StepOutline]],
     now_ms: float,
     *,
     page: int | None = None,
@@ -132,42 +135,52 @@ def steps_page(
 
     ordered: every step with its depth. window: the times that are drawn; all where it is None.
     """
-    view = detail.execution
-    begin = as_ms(view.created_at)
-    end = now_ms if view.settled_at is None else as_ms(view.settled_at)
-    if window is not None:
-        begin, end = window
-    busy = [times_of(step, now_ms) for step in detail.steps if bar_kind(step) in ("run", "child")]
-    own = [step for step in detail.steps if step.parent == view.id]
+    first, last = float(row.created_at), now_ms if row.settled_at is None else float(row.settled_at)
+    begin, end = window or (first, last)
+    busy = [times_of(step, now_ms) for _, step in ordered if bar_kind(step) in ("run", "child")]
+    own = sorted((step for _, step in ordered if step.parent == row.id), key=lambda step: step.created_at)
     # Its own code runs before the first operation and after the last one, and between two of them.
     edges = [each for step in own for each in times_of(step, now_ms)]
     busy += [(each - 50, each + 50) for each in edges]
     axis = time_axis(begin, end, busy, fold=fold)
-    lane = whole_lane(axis, own, as_ms(view.created_at), now_ms if view.settled_at is None else as_ms(view.settled_at))
+    lane = whole_lane(axis, own, first, last)
     pages = max(1, -(-len(ordered) // STEPS_MAX))
     number = pages if page is None else min(max(1, page), pages)
     shown = ordered[(number - 1) * STEPS_MAX : number * STEPS_MAX]
-    lines = [_line(view, axis, depth, step, now_ms) for depth, step in shown]
-    return StepsPage(axis, lane, lines, len(ordered), number, pages)
+    return StepsPage(axis, lane, list(shown), len(ordered), number, pages)
 
 
-def _line(view: ExecutionView, axis: TimeAxis, depth: int, step: StepView, now_ms: float) -> StepLine:
-    begin, end = times_of(step, now_ms)
-    failed = step.error is not None
-    drawn = bar(axis, begin, end, bar_kind(step), f"{step.name or step.kind}: {step.state}", failed=failed)
-    retried = (as_ms(each.next_at) for each in step.retries)
-    ticks = tuple(axis.place(at) for at in retried if axis.begin_ms <= at <= axis.end_ms)
+def step_lines(
+    page: StepsPage, execution: str, views: Mapping[str, StepView], long: Collection[str], now_ms: float
+) -> list[StepLine]:
+    """The lines of a page. views: its steps by id, but for those that are gone. long: those whose values are too long
+    to be in the views."""
+    return [
+        _line(execution, page.axis, depth, step, views[step.id], step.id in long, now_ms)
+        for depth, step in page.steps
+        if step.id in views
+    ]
+
+
+def _line(
+    execution: str, axis: TimeAxis, depth: int, outline: StepOutline, step: StepView, is_long: bool, now_ms: float
+) -> StepLine:
+    begin, end = times_of(outline, now_ms)
+    text = f"{step.name or step.kind}: {step.state}"
+    drawn = bar(axis, begin, end, bar_kind(outline), text, failed=outline.failed)
+    retried = (each.timeout_at for each in outline.retries)
     own = step.id.rpartition(".")
-    number = int(own[2]) if own[0] == view.id and own[2].isdigit() else 0
     shown = step.error or step.note or ("" if step.value is None else preview(step.value))
+    if is_long:
+        shown = f"{'An error' if outline.failed else 'A value'} of more than {VALUE_CHARS_MAX:,} characters"
     return StepLine(
         step=step,
         depth=min(depth, DEPTH_MAX),
-        number=number,
+        number=int(own[2]) if own[0] == execution and own[2].isdigit() else 0,
         bar=drawn,
-        ticks=ticks,
+        ticks=tuple(axis.place(at) for at in retried if axis.begin_ms <= at <= axis.end_ms),
         preview=preview(shown),
-        detail_url=url_of("executions", view.id, "steps", step.id),
+        detail_url=url_of("executions", execution, "steps", step.id),
         execution_url=url_of("executions", step.id) if step.kind in ("child", "cell") else "",
     )
 
@@ -182,25 +195,47 @@ class RecordEvent:
     text: str
 
 
-def events_of(detail: DetailView) -> list[RecordEvent]:
+class PlacedEvent(NamedTuple):
+    """An event: when (ms), what kind, of what, and its text. step, retry: what its text is still to be looked up in."""
+
+    at: int
+    kind: str
+    what: str
+    text: str
+    step: StepOutline | None = None
+    retry: int | None = None
+
+
+def events_of(row: ExecutionRow, steps: Sequence[StepOutline], discards: Sequence[DiscardRow]) -> list[PlacedEvent]:
     """The events of an execution in order of time: made, each operation begun, tried again and ended, settled."""
-    view = detail.execution
-    found = [RecordEvent(view.created_at, "created", view.id, view.name)]
-    for step in detail.steps:
-        found += _step_events(step)
-    found += [RecordEvent(each.at, "discarded", each.step, each.reason) for each in detail.discards]
-    if view.settled_at is not None:
-        found.append(RecordEvent(view.settled_at, view.state, view.id, preview(view.error or "")))
+    found = [PlacedEvent(row.created_at, "created", row.id, name_of(row.function))]
+    for step in steps:
+        label = f"{step.kind} {step.name}".strip()
+        found.append(PlacedEvent(step.created_at, "asked" if step.kind == "input" else "begun", step.id, label))
+        for n, retry in enumerate(step.retries):
+            found.append(PlacedEvent(retry.timeout_at, "retried", step.id, label, step, n))
+        if step.settled_at is not None and step.failed:
+            found.append(PlacedEvent(step.settled_at, "failed", step.id, label, step))
+        elif step.settled_at is not None:
+            found.append(PlacedEvent(step.settled_at, "ended", step.id, label))
+    found += [PlacedEvent(each.at, "discarded", each.step, each.reason) for each in discards]
+    if row.settled_at is not None:
+        found.append(PlacedEvent(row.settled_at, row.state, row.id, ""))
     return sorted(found, key=lambda event: event.at)
 
 
-def _step_events(step: StepView) -> Iterator[RecordEvent]:
-    label = f"{step.kind} {step.name}".strip()
-    yield RecordEvent(step.created_at, "asked" if step.kind == "input" else "begun", step.id, label)
-    for retry in step.retries:
-        yield RecordEvent(retry.next_at, "retried", step.id, preview(retry.error))
-    if step.settled_at is not None:
-        yield RecordEvent(step.settled_at, "failed" if step.error else "ended", step.id, preview(step.error or label))
+def told_event(event: PlacedEvent, views: Mapping[str, StepView], error: str | None) -> RecordEvent:
+    """An event with its whole text. views: the steps that failed or were tried again, by their ids. error: of the
+    execution, where it failed."""
+    text, known = event.text, None if event.step is None else views.get(event.step.id)
+    if event.kind in OVER:
+        text = preview(error or "")
+    elif known is not None and event.retry is None:
+        text = preview(known.error or text)
+    elif known is not None and event.retry is not None and event.retry < len(known.retries):
+        text = preview(known.retries[event.retry].error)
+    return RecordEvent(iso(event.at) or "", event.kind, event.what, text)
 
 
 EVENT_KINDS = ("created", "begun", "asked", "retried", "ended", "failed", "discarded")
+"""The kinds of events by which they are chosen."""

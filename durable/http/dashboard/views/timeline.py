@@ -8,11 +8,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from durable.records.view_models import StepView
+if TYPE_CHECKING:
+    from durable.engine.step_outline import StepOutline
 
 type BarKind = Literal["queue", "run", "people", "timer", "child", "idle"]
 
@@ -115,20 +114,14 @@ def _gaps(begin_ms: float, end_ms: float, busy: Iterable[tuple[float, float]]) -
     return gaps
 
 
-def bar_kind(step: StepView) -> BarKind:
+def bar_kind(step: StepOutline) -> BarKind:
     """Which kind of stretch a step is."""
     return _KINDS.get(step.kind, "run")
 
 
-def times_of(step: StepView, now_ms: float) -> tuple[float, float]:
+def times_of(step: StepOutline, now_ms: float) -> tuple[float, float]:
     """When a step began and ended; one that has not ended goes until now."""
-    return as_ms(step.created_at), now_ms if step.settled_at is None else as_ms(step.settled_at)
-
-
-@lru_cache(maxsize=20_000)
-def as_ms(iso: str) -> float:
-    """A time of a view in milliseconds. Each is asked for several times for one page, and read once."""
-    return datetime.fromisoformat(iso).timestamp() * 1000
+    return step.created_at, now_ms if step.settled_at is None else step.settled_at
 
 
 def bar(
@@ -141,7 +134,7 @@ def bar(
     return Bar(place, max(0.002, axis.place(end_ms) - place), kind, text, failed)
 
 
-def whole_lane(axis: TimeAxis, steps: Sequence[StepView], begin_ms: float, end_ms: float) -> list[Bar]:
+def whole_lane(axis: TimeAxis, steps: Sequence[StepOutline], begin_ms: float, end_ms: float) -> list[Bar]:
     """The whole execution as one lane: at each time something ran, or people, a time or a signal were waited for.
 
     "idle" is the rest: it stood in line for an engine, or its own code ran between two operations; the record does not

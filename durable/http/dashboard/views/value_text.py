@@ -9,6 +9,9 @@ PREVIEW_CHARS = 200
 SHOWN_CHARS_MAX = 2_000
 """Of one value in a page that has many of them."""
 
+VALUE_CHARS_MAX = 100_000
+"""Of a value as it is stored, where only its beginning is shown: reading a hundred that are longer takes too long."""
+
 WHOLE_CHARS_MAX = 200_000
 """Of one value on a page of its own; a longer one can be saved as a file."""
 

@@ -1,0 +1,57 @@
+"""Large values of a file: in the directory of blobs beside it (specs/store.md, Large values).
+
+A file appears whole, and putting one that is there already touches it: so a sweep goes on beside writers (G5).
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from durable.core.blob_files import touched
+from durable.core.disk_space import ADVICE, is_no_room
+from durable.core.errors import StoreError, StoreFull
+from durable.store.upkeep.backup import sync_path, write_private
+
+
+class ValueFiles:
+    """`<store>.d/blobs/<ab>/<address>`, for the writer's thread and readers. `store`: the path of the file."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._root = Path(f"{store}.d") / "blobs"
+
+    def keep(self, address: str, data: bytes) -> None:
+        """Keep bytes, durable when it returns. StoreFull, StoreError."""
+        path = self._path(address)
+        draft = path.with_name(f".{secrets.token_hex(8)}")
+        try:
+            if touched(path):
+                return
+            changed = [path.parent]
+            for folder in (self._root, path.parent):
+                if not folder.exists():
+                    folder.mkdir(mode=0o700, exist_ok=True)
+                    changed.append(folder.parent)
+            try:
+                write_private(draft, data)
+                draft.rename(path)
+            finally:
+                draft.unlink(missing_ok=True)
+            for folder in changed:
+                sync_path(folder)
+        except OSError as error:
+            text = f"store {str(self._store)!r}: a large value cannot be written: {error.strerror}"
+            raise (StoreFull(f"{text}; {ADVICE}") if is_no_room(error) else StoreError(text)) from error
+
+    def read(self, address: str) -> bytes | None:
+        """The bytes; None where there are none. StoreError."""
+        try:
+            return self._path(address).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"store {str(self._store)!r}: a large value cannot be read: {error.strerror}") from error
+
+    def _path(self, address: str) -> Path:
+        return self._root / address[:2] / address

@@ -1,0 +1,301 @@
+"""Values above 1 MiB: blobs beside their rows, whole for whoever reads them (specs/store.md, V1-V7)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import durable
+from durable.core.errors import NotEncodable, StoreError
+from durable.core.limits import BLOB_GRACE_S, INLINE_CHARS_MAX, VALUE_BYTES_MAX
+from durable.core.value_codec import ValueCodec
+from durable.sessions.checkpoints.retention import sweep_chunks
+from durable.store.direct_store import DirectStore
+from durable.store.port import open_direct
+from durable.store.upkeep import copy, doctor
+from durable.store.upkeep.backup import backup
+from durable.store.upkeep.copied_tables import USED_BLOBS
+from durable.store.upkeep.gc import collect
+from tests.postgres_server import PostgresServer, behind
+
+CHARS = 1_400_000
+_chance = random.Random(20)
+ARGUMENT, SIGNAL, CONTEXT = (_chance.randbytes(CHARS // 2).hex() for _ in range(3))
+RAN: list[int] = []
+
+
+async def made(seed: int) -> str:
+    RAN.append(seed)
+    return random.Random(seed).randbytes(CHARS // 2).hex()
+
+
+@durable.function
+async def child(ctx: durable.Context, seed: int) -> str:
+    return await made(seed)
+
+
+@durable.function
+async def job(ctx: durable.Context, text: str) -> list[str]:
+    first = await ctx.run(made, 1)
+    await ctx.stream("texts").write(first)
+    await ctx.publish(text=first)
+    second = await ctx.start(child, 2).result()
+    third = await ctx.signal("more")
+    fourth = await ctx.ask("Well?", schema=str, context=CONTEXT)
+    return [text, first, second, third, fourth]
+
+
+@asynccontextmanager
+async def direct(place: str) -> AsyncIterator[DirectStore]:
+    store = await open_direct(place)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def until_asked(engine: durable.Engine, id: str) -> str:
+    while True:
+        change = engine.changed()
+        for prompt in await engine.prompts():
+            if prompt.execution == id:
+                assert prompt.prompt.context == CONTEXT
+                return prompt.id
+        assert await (await engine.get(id)).state() not in ("failed", "interrupted")
+        await change
+
+
+def rows(place: str, sql: str) -> list[tuple[Any, ...]]:
+    with behind(place, Path(place)) as ask:
+        return ask(sql)
+
+
+LONGEST = "SELECT max(length(param_data)), max(length(value_data)) FROM promises"
+
+
+async def test_large_values_are_whole_for_whoever_reads_them(place: str, tmp_path: Path) -> None:
+    RAN.clear()
+    async with durable.open(place) as engine:
+        await engine.start(job, ARGUMENT, id="one")
+        await engine.signal("one", "more", SIGNAL, key="k")
+        await until_asked(engine, "one")
+    async with durable.open(place) as engine:  # which replays what is recorded
+        prompt = await until_asked(engine, "one")
+        await engine.answer(prompt, "y" * CHARS)
+        execution = await engine.get("one")
+        expected = [ARGUMENT, await made(1), await made(2), SIGNAL, "y" * CHARS]
+        assert await execution.result() == expected
+        assert [item.value async for item in execution.stream("texts")] == [expected[1]]
+        assert await execution.published("text") == expected[1]
+        document = await engine.export("one")
+        assert document.context["arguments"]["args"] == [ARGUMENT]
+        forked = await engine.fork_execution("one", step=6)  # the signal is kept, the question is asked anew
+        prompt = await until_asked(engine, forked.id)
+        await engine.answer(prompt, "z")
+        assert await forked.result() == [*expected[:4], "z"]
+    assert RAN == [1, 2, 1, 2], "each was done once, and twice by this test"
+    beside = place if place.startswith("postgresql:") else str(tmp_path / "work.db")
+    assert max(rows(beside, LONGEST)[0]) < 1_000
+    async with durable.open(tmp_path / "other.db") as engine:
+        again = await engine.import_execution(document.to_json())
+        assert await again.result() == expected
+
+
+@pytest.fixture(params=["path", "postgres"])
+def own_place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store of this process: a file, or a database."""
+    if request.param == "path":
+        return str(tmp_path / "work.db")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.url()
+
+
+async def blobs_of(store: DirectStore) -> int:
+    """How many blobs there are, once what may go is swept as it is after the time of grace."""
+    if store.chunks is None:
+        await asyncio.to_thread(sweep_chunks, store, now_s=time.time() + 2 * BLOB_GRACE_S)
+        return len(list((store.directory / "blobs").glob("??/*")))
+    with behind(store_url(store), store.path) as ask:
+        ask(f"UPDATE blobs SET put_at = put_at - {2_000 * BLOB_GRACE_S} RETURNING 1")
+        await asyncio.to_thread(sweep_chunks, store, now_s=time.time())
+        return int(ask("SELECT count(*) FROM blobs")[0][0])
+
+
+URLS: dict[str, str] = {}
+
+
+def store_url(store: DirectStore) -> str:
+    return URLS[store.name]
+
+
+async def test_a_blob_goes_with_the_last_value_that_refers_to_it(own_place: str) -> None:
+    async with durable.open(own_place) as engine:
+        await (await engine.start(child, 3, id="one")).result()
+        await (await engine.start(child, 3, id="two")).result()
+    async with direct(own_place) as store:
+        URLS[store.name] = own_place
+        assert await blobs_of(store) == 1, "both have the same value"
+        now = int(time.time() * 1000) + 60_000
+        await store.request("promise.create", {"id": "exec:three", "timeoutAt": 2**53 - 1, "param": {}, "tags": {}})
+        for keep, left in ((1, 1), (0, 0)):
+            async for _ in collect(store, before=now, keep=keep):
+                pass
+            assert await blobs_of(store) == left
+
+
+async def test_a_value_that_is_put_while_it_could_be_swept_stays(own_place: str) -> None:
+    data = base64.b64encode(b'"%s"' % (b"7" * CHARS)).decode()
+    create = {"timeoutAt": 2**53 - 1, "tags": {"resonate:external": "true"}}
+    async with direct(own_place) as store:
+        URLS[store.name] = own_place
+        await store.request("promise.create", {**create, "id": "a", "param": {"data": data}})
+        rows(own_place, "DELETE FROM promises RETURNING 1")
+        with behind(own_place, store.path) as ask:  # long ago, and nothing refers to it
+            if store.chunks is None:
+                (blob,) = (store.directory / "blobs").glob("??/*")
+                os.utime(blob, (0, 0))
+            else:
+                ask("UPDATE blobs SET put_at = 0 RETURNING 1")
+        await store.request("promise.create", {**create, "id": "b", "param": {"data": data}})
+        await asyncio.to_thread(sweep_chunks, store, now_s=time.time())
+        found = await store.request("promise.get", {"id": "b"})
+        assert found.data["promise"]["param"]["data"] == data
+        assert (await store.reads.get_promise("b")).param == "7" * CHARS  # type: ignore[union-attr]
+
+
+async def test_data_of_others_that_looks_like_a_reference_is_data(own_place: str) -> None:
+    texts = ["@", "@=", "@" + "0" * 64 + ":b:" + "0" * 32, "@:b:", "@" + "é" * INLINE_CHARS_MAX]
+    async with direct(own_place) as store:
+        for n, text in enumerate(texts):
+            tags = {"resonate:external": "true"}
+            create = {"id": f"p{n}", "timeoutAt": 2**53 - 1, "param": {"data": text}, "tags": tags}
+            made = await store.request("promise.create", create)
+            settled = await store.request(
+                "promise.settle", {"id": f"p{n}", "state": "resolved", "value": {"data": text}}
+            )
+            for record in (made, settled, await store.request("promise.get", {"id": f"p{n}"})):
+                assert record.data["promise"]["param"] == {"data": text}
+            assert settled.data["promise"]["value"] == {"data": text}
+            row = await store.reads.get_promise(f"p{n}")
+            assert row is not None
+            assert row.value == text
+        found = (await store.request("promise.search", {"state": "resolved"})).data["promises"]
+        assert [each["value"]["data"] for each in found] == texts
+
+
+async def test_a_value_over_the_limit_is_refused_and_says_so(own_place: str) -> None:
+    @durable.function
+    async def echo(ctx: durable.Context, text: str) -> str:
+        return text * 2
+
+    async with durable.open(own_place) as engine:
+        with pytest.raises(NotEncodable, match="too large to be recorded"):
+            await engine.start(echo, "x" * VALUE_BYTES_MAX)
+        execution = await engine.start(echo, "x" * (VALUE_BYTES_MAX // 2))
+        with pytest.raises(NotEncodable, match="too large to be recorded"):
+            await execution.result()
+
+
+async def test_sealed_values_are_sealed_in_their_blobs(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    codec = ValueCodec({"k": bytes(32)}, current="k", compress=False)
+    async with durable.open(tmp_path / "work.db", codec=codec) as engine:
+        assert await (await engine.start(child, 4, id="one")).result() == await made(4)
+    (blob,) = (tmp_path / "work.db.d" / "blobs").glob("??/*")
+    assert (await made(4))[:100].encode() not in blob.read_bytes()
+
+
+async def test_copies_and_backups_have_the_blobs(
+    own_place: str, tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    async with durable.open(own_place) as engine:
+        expected = await (await engine.start(child, 5, id="one")).result()
+    targets = [str(tmp_path / "copy.db"), postgres_server.url()]
+    for target in targets:
+        assert (await asyncio.to_thread(copy.copy, own_place, target)).blobs == 1
+    if not own_place.startswith("postgresql:"):
+        targets.append(str(tmp_path / "backup.db"))
+        assert (await asyncio.to_thread(backup, Path(own_place), Path(targets[-1]))).blobs == 1
+    for target in targets:
+        async with durable.open(target, serve=False) as client:
+            assert await (await client.get("one")).result() == expected
+
+
+async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_path: Path) -> None:
+    path = tmp_path / "work.db"
+    async with durable.open(path) as engine:
+        await (await engine.start(child, 6, id="one")).result()
+    assert not doctor.examine(path)
+    (blob,) = (tmp_path / "work.db.d" / "blobs").glob("??/*")
+    blob.write_bytes(b"something else")
+    async with direct(str(path)) as store:
+        with pytest.raises(StoreError, match="damaged"):
+            await store.request("promise.get", {"id": "exec:one"})
+        blob.unlink()
+        with pytest.raises(StoreError, match="lacks the blob"):
+            await store.reads.get_execution("one")
+        await store.request("engine.list", {})  # the others have their answers
+    assert [each.check for each in doctor.examine(path)] == ["large values"]
+
+
+KILLED = """
+import asyncio, base64, os, signal, sys
+from durable.store.sqlite.store import Store
+
+seen = []
+
+def fault(when, sql):
+    if sql.startswith("INSERT INTO promises"):
+        seen.append(sql)
+    if seen and os.environ["KILL"] == f"{when} {sql.split()[0]}":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    store = await Store.open(sys.argv[1], fault=fault)
+    data = base64.b64encode(b'"%s"' % (b"8" * 1_400_000)).decode()
+    await store.request(
+        "promise.create",
+        {"id": "a", "timeoutAt": 2**53 - 1, "param": {"data": data}, "tags": {"resonate:external": "true"}},
+    )
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("point", ["before INSERT", "after INSERT", "before COMMIT", "after COMMIT"])
+async def test_no_kill_leaves_a_row_without_its_blob(tmp_path: Path, point: str) -> None:
+    path = tmp_path / "work.db"
+    async with direct(str(path)):
+        pass
+    script = textwrap.dedent(KILLED)
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", script, str(path)], env={**os.environ, "KILL": point}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    there = list((tmp_path / "work.db.d" / "blobs").glob("??/*"))
+    assert len(there) == 1, "it was written before its row"
+    async with direct(str(path)) as store:
+        recorded = await store.reads.get_promise("a")
+        if point == "after COMMIT":
+            assert recorded is not None
+            assert recorded.param == "8" * CHARS
+        else:
+            assert recorded is None
+        with closing(sqlite3.connect(path)) as file:
+            used = {row[0] for row in file.execute(USED_BLOBS)}
+        assert used == ({there[0].name} if recorded else set())
+        assert await blobs_of(store) == len(used)

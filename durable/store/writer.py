@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from durable.core.clock import Clock
 from durable.core.errors import StoreFull
 from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
 from durable.store.operations import dispatch, queue_admission
 from durable.store.operations.children import cancel_orphans
-from durable.store.operations.deadlines import follow_clock, next_deadline, sweep
+from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, next_deadline, sweep
 from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
 from durable.store.operations.large_values import LargeValues
@@ -86,6 +86,9 @@ type Deliver = Callable[[list[Job], Effects, bool], None]
 
 class Writer(threading.Thread):
     """The writing connection's thread. `ends`, `awaited` and `told` are read here and replaced by the loop, whole."""
+
+    SWEEP_MAX: ClassVar[int] = DEADLINES_MAX
+    """The promises that time out in one transaction."""
 
     queries: Queries
     """Reads on the writing connection, outside of a transaction."""
@@ -259,17 +262,26 @@ class Writer(threading.Thread):
         return [job for job in jobs if not job.waits]
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
-        """Commit jobs together; if anything unexpected is raised, each by itself, so that only the culprit fails."""
+        """Commit jobs together, after all that is due (W5)."""
+        while not self._commit_once(jobs, also):
+            while not self._commit_once([], None):
+                pass
+
+    def _commit_once(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> bool:
+        """Commit jobs together; if anything unexpected is raised, each by itself, so that only the culprit fails.
+
+        False, and nothing of it is done, when more is due than one transaction settles: so much was settled instead.
+        """
         try:
             tx = self._attempt(jobs, also)
         except Exception as error:
             if len(jobs) > 1:
                 self._commit_each(jobs)
-                return
+                return True
             if not jobs:
                 raise
             self._failed(jobs[0], error)
-            return
+            return True
         effects = tx.effects
         if effects.stopped:
             # After the commit: whoever begins to wait while this looks sees it there.
@@ -279,8 +291,10 @@ class Writer(threading.Thread):
                 self._foreign = True  # looked at again, as after another process's commit
         if (effects.peers or effects.changed()) and self._tell_others():
             self._next_liveness = 0.0
-        if jobs or effects.pushes or effects.begun or effects.changed() or effects.dead:
-            self._deliver(jobs, effects, False)
+        done = jobs if tx.swept else []
+        if done or effects.pushes or effects.begun or effects.changed() or effects.dead:
+            self._deliver(done, effects, False)
+        return tx.swept
 
     def _commit_each(self, jobs: list[Job]) -> None:
         """Commit each by itself. What an engine records comes in its order: nothing of it after one without room."""
@@ -314,13 +328,14 @@ class Writer(threading.Thread):
                 follow_clock(tx)
             due = self._next_deadline <= tx.now
             if due:
-                sweep(tx)
-            for job in jobs:
-                cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
-                queue_admission.admit_changed(tx)
-                job.run(tx)
-            if also is not None:
-                also(tx)
+                tx.swept = sweep(tx, DEADLINES_MAX if self._debug else self.SWEEP_MAX)
+            if tx.swept:
+                for job in jobs:
+                    cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
+                    queue_admission.admit_changed(tx)
+                    job.run(tx)
+                if also is not None:
+                    also(tx)
             cancel_orphans(tx)
             queue_admission.admit_changed(tx)
             if due or tx.effects.rescan:

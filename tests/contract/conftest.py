@@ -14,6 +14,7 @@ BOTH = {
     "test_http_events",
     "test_oracle_store",
     "test_store_actors",
+    "test_store_deadlines",
     "test_store_keep",
     "test_store_leases",
     "test_store_overlaps",

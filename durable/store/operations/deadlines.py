@@ -10,15 +10,18 @@ from durable.core.limits import HELD_ELSEWHERE_MS, RETRY_MAX_MS
 from durable.store.operations import cancellation, queue_admission, queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
-from durable.store.operations.row_records import Queries, load_tags
+from durable.store.operations.row_records import Queries, dump, load_tags
 from durable.store.operations.schedules import fire
-from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle
-from durable.store.operations.transaction import Tx
+from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle_pending
+from durable.store.operations.transaction import Deadline, Tx
 
 _DEADLINE_PROMISE = (
     "SELECT id, timeout_at, tags FROM promises"
-    f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ? ORDER BY timeout_at, length(id), id"
+    f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ?"
+    " AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY timeout_at, length(id), id LIMIT ?"
 )
+DEADLINES_MAX = 2**53
+"""More promises than are due at any time."""
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
 )
@@ -39,17 +42,15 @@ _NEXT = " UNION ALL ".join(
 )
 
 
-def sweep(tx: Tx) -> None:
-    """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out."""
-    for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now,)):
-        if not tx.lock_promise_if_free(promise_id):
-            tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
-            continue
-        if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (promise_id,)) is None:
-            continue  # it went with an execution that an earlier deadline of this sweep ended
-        timer = load_tags(tags).get("resonate:timer") == "true"
-        state: Settled = "resolved" if timer else "rejected_timedout"
-        settle(tx, promise_id, state, at=timeout_at)
+def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
+    """Settle what timed out, at its deadline's time; fire schedules; end the attempts whose lease ran out.
+
+    False when so many promises were settled as a transaction may, and the rest is still to be seen to.
+    """
+    done = _time_out(tx, most)
+    tx.work_on(None)
+    if not done:
+        return False
     overdue(tx)
     queue_entries.ripen(tx)
     if not tx.debug:
@@ -66,6 +67,32 @@ def sweep(tx: Tx) -> None:
         elif verdict != "theirs":
             lease_at = lease_until(tx, ttl if verdict == "held" else asked_for(ttl))
             tx.execute("UPDATE tasks SET lease_at=? WHERE id=?", (lease_at, task_id))
+    return True
+
+
+def _time_out(tx: Tx, most: int) -> bool:
+    """Settle the promises that timed out, unless others hold them just now. False when there may be more of them."""
+    elsewhere: list[str] = []
+    while True:
+        due = [
+            Deadline(id=promise_id, at=timeout_at, timer=load_tags(tags).get("resonate:timer") == "true")
+            for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now, dump(elsewhere), most))
+        ]
+        free = tx.hold_if_free(due)
+        for deadline in due:
+            if deadline.id in free:
+                tx.work_on(deadline)
+                state: Settled = "resolved" if deadline.timer else "rejected_timedout"
+                # None, when it went with an execution that an earlier deadline ended.
+                settle_pending(tx, deadline.id, state, at=deadline.at)
+            else:
+                elsewhere.append(deadline.id)
+        if len(due) < most:
+            if elsewhere:
+                tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
+            return True
+        if free:
+            return False
 
 
 def follow_clock(tx: Tx) -> None:

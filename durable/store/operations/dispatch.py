@@ -29,6 +29,7 @@ _TASK = (
 )
 _DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
 _ONE = f"{_TASK} AND id=?1 AND due <= ?2"
+_SOME = f"{_TASK} AND id IN (SELECT value FROM json_each(?1)) AND due <= ?2"
 _ANY_DUE = (
     "SELECT 1 FROM tasks WHERE state='pending' AND due IS NOT NULL AND due <= ?1"
     " AND grp IN (SELECT value FROM json_each(?2)) LIMIT 1"
@@ -50,9 +51,20 @@ def unblock_message(promise: Record) -> str:
 
 def offer(tx: Tx, task_ids: Iterable[str]) -> None:
     """Offer tasks that became due in this transaction; note those that are for other processes."""
-    for task_id in dict.fromkeys(task_ids):
-        row = tx.row(_ONE, (task_id, tx.now))
-        if row is not None and not (tx.ends and _send(tx, row)):
+    ids = list(dict.fromkeys(task_ids))
+    if not ids:
+        return
+    if len(ids) == 1:
+        found = tx.rows(_ONE, (ids[0], tx.now))
+    else:
+        rows = {row[0]: row for row in tx.rows(_SOME, (dump(ids), tx.now))}
+        found = [rows[task_id] for task_id in ids if task_id in rows]
+    promises = _promises_of(tx, found)
+    for row in found:
+        end = _taking(tx, row) if tx.ends else None
+        if end is not None:
+            _push(tx, end, row, promises)
+        else:
             tx.effects.peers = True
 
 
@@ -66,9 +78,11 @@ def offer_all(tx: Tx) -> None:
                 chosen.append((end, row))
             elif not with_slots(tx.ends):
                 break
+    claimed = tx.claim([(row[0], row[2]) for _, row in chosen])
+    promises = _promises_of(tx, [row for _, row in chosen if row[0] in claimed])
     for end, row in chosen:
-        if tx.claim(row[0], row[2]):
-            _push(tx, end, row)
+        if row[0] in claimed:
+            _push(tx, end, row, promises)
         elif end.slots is not None:
             end.slots.give()
             tx.taken.remove(end.slots)
@@ -116,11 +130,10 @@ def with_slots(ends: dict[str, MessageEnd]) -> dict[str, MessageEnd]:
     return {name: end for name, end in ends.items() if end.slots is None or end.slots.free()}
 
 
-def _send(tx: Tx, row: Row) -> bool:
-    end = _taking(tx, row)
-    if end is not None:
-        _push(tx, end, row)
-    return end is not None
+def _promises_of(tx: Tx, rows: list[Row]) -> dict[str, Row]:
+    """The promises of the tasks that may begin with their offer, by id."""
+    begins = tx.attended and any(end.begin is not None for end in tx.ends.values())
+    return tx.promise_rows([row[0] for row in rows if row[6] and row[7] is None]) if begins else {}
 
 
 def _taking(tx: Tx, row: Row) -> MessageEnd | None:
@@ -133,16 +146,14 @@ def _taking(tx: Tx, row: Row) -> MessageEnd | None:
     return end
 
 
-def _push(tx: Tx, end: MessageEnd, row: Row) -> None:
+def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Row]) -> None:
     task_id, version, function, session, queue = row[0], row[1], row[6], row[7], row[8]
     if queue is not None:
         tx.execute("UPDATE queue_entries SET engine=? WHERE id=?", (end.engine, task_id))
     if end.begin is not None and tx.attended and function and session is None:
-        promise = tx.promise_row(task_id)
-        assert promise is not None, f"a task has a promise: {task_id}"
         deployment = deployments.of_engine(tx, end.engine) or None
         tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), deployment, task_id))
-        tx.effects.begun.append((end, task_id, version + 1, tx.record(promise)))
+        tx.effects.begun.append((end, task_id, version + 1, tx.record(promises[task_id])))
         return
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)

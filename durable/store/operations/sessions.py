@@ -234,13 +234,8 @@ def create_call(tx: Tx, request: CallCreate) -> Answer:
 
 def list_calls(tx: Tx, request: CallList) -> Answer:
     """Everything under an execution: its calls (`:`), its steps and children (`.`), in order of id."""
-    own = request.execution
-    rows = tx.rows(
-        f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?",
-        (max(f"{own}.", request.after), f"{own}/", max(f"{own}:", request.after), f"{own};", request.limit),
-    )
+    rows, task = tx.calls(request.execution, request.after, request.limit)
     data: Record = {"promises": [tx.record(row) for row in rows]}
-    task = tx.row("SELECT logged, cancel_at, cancel_reason, cancelled_at FROM tasks WHERE id=?", (own,))
     if task is not None:
         logged, cancel_at, reason, cancelled_at = task
         data["logged"] = logged

@@ -13,7 +13,7 @@ from durable.store.operations import queue_entries
 from durable.store.operations.attempts import Cause, after_attempt, lost_value
 from durable.store.operations.large_values import StoredText
 from durable.store.operations.lock_keys import CHECKPOINTS
-from durable.store.operations.row_records import dump
+from durable.store.operations.row_records import Row, dump
 from durable.store.operations.transaction import NOTE_PROGRESS, Tx
 from durable.store.protocol.requests import EMPTY, Record, Value
 
@@ -107,33 +107,36 @@ def resume(tx: Tx, awaiter: str) -> bool:
     False where the awaiter is no task, but a link.
     """
     tx.lock_promise(awaiter)
-    row = tx.row("SELECT state FROM tasks WHERE id=?", (awaiter,))
+    row = tx.line_row(awaiter)
     if row is None:
         return False
     if row[0] == "fulfilled":
         return True
     if row[0] == "suspended":
-        make_pending(tx, awaiter, settled_awaited=1)
+        _line_up(tx, awaiter, row, delay_ms=0, settled_awaited=1)
     else:
         tx.execute("UPDATE tasks SET resumes=resumes+1 WHERE id=?", (awaiter,))
     return True
 
 
-def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0, settled_awaited: int = 0) -> None:
+def make_pending(tx: Tx, task_id: str, *, delay_ms: int = 0) -> None:
     """Let a task be acquired: due after the delay, or not yet while another cell of its session is before it, or while
-    it has no place in its queue.
-
-    settled_awaited: how many promises that it waits for have settled just now.
-    """
+    it has no place in its queue."""
     tx.lock_promise(task_id)
-    row = tx.row("SELECT session, n, not_before, timer, queue FROM tasks WHERE id=?", (task_id,))
+    row = tx.line_row(task_id)
     assert row is not None, f"a task that is made pending exists: {task_id}"
-    due: int | None = max(tx.now + delay_ms, row[2])
-    if row[3] or (row[0] is not None and not is_head(tx, row[0], row[1])):
+    _line_up(tx, task_id, row, delay_ms=delay_ms, settled_awaited=0)
+
+
+def _line_up(tx: Tx, task_id: str, row: Row, *, delay_ms: int, settled_awaited: int) -> None:
+    """Make a task pending. row: its `line_row`; settled_awaited: how many promises it waits for settled just now."""
+    _, session, n, not_before, timer, queue = row
+    due: int | None = max(tx.now + delay_ms, not_before)
+    if timer or (session is not None and not is_head(tx, session, n)):
         due = None
-    if row[4] is not None and queue_entries.take_back(tx, task_id, row[4], row[2]):
+    if queue is not None and queue_entries.take_back(tx, task_id, queue, not_before):
         due = None
-    tx.execute(
+    tx.execute_soon(
         "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?,"
         " resumes=resumes+? WHERE id=?",
         (due, settled_awaited, task_id),

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
+import msgspec
+
 from durable.core.clock import TIME_MAX_MS
 from durable.store.operations.event_notes import Note
 from durable.store.operations.execution_slots import Slots
@@ -24,6 +26,9 @@ from durable.store.protocol.requests import Record
 
 TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue, deployment"
 """The columns of a task that its holder's writes depend on."""
+
+CALLS_TASK = "logged, cancel_at, cancel_reason, cancelled_at"
+"""The columns of a task that go with what is recorded under it."""
 
 END_TASK = (
     "UPDATE tasks SET state='fulfilled', ended=?, pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL,"
@@ -44,6 +49,9 @@ NOTE_PROGRESS = "UPDATE tasks SET progress=1 WHERE id=? AND progress=0"
 
 # Made once: a text that is put together at every call is hashed at every call.
 _TASK_ROW = f"SELECT {TASK_AT} FROM tasks WHERE id=?"
+_CALLS = f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?"
+_CALLS_TASK = f"SELECT {CALLS_TASK} FROM tasks WHERE id=?"
+_LINE_ROW = "SELECT state, session, n, not_before, timer, queue FROM tasks WHERE id=?"
 _PROMISE_ROW = f"SELECT {PROMISE}, external FROM promises WHERE id=?"
 _MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING RETURNING 1"
 _SETTLE_PENDING = f"{SETTLE_PROMISE} AND state='pending' RETURNING {PROMISE}, external"
@@ -77,6 +85,14 @@ class EngineServes(NamedTuple):
     sessions: bool
     queues: frozenset[str] | None = None
     deployment: str = ""
+
+
+class Deadline(msgspec.Struct, frozen=True):
+    """A promise that times out: it is settled as any other, though no request does so."""
+
+    id: str
+    at: int
+    timer: bool
 
 
 @dataclass(slots=True)
@@ -166,6 +182,7 @@ class Tx:
         "next_deadline",
         "now",
         "served",
+        "swept",
         "taken",
         "values",
     )
@@ -196,6 +213,8 @@ class Tx:
         """Whether the loop of this process had a turn just now: it has sent what this transaction is about."""
         self.effects = Effects()
         self.next_deadline = TIME_MAX_MS
+        self.swept = True
+        """Whether all that was due at its beginning was seen to."""
         self.taken: list[Slots] = []
         """One for each offer, to be given back where nothing is committed."""
 
@@ -230,16 +249,25 @@ class Tx:
 
     # -- statements of nearly every request: a store far away answers them from what it read ahead --------------
 
-    def work_on(self, request: object) -> None:
-        """The requests before this one are done; the statements that follow are its own."""
+    def work_on(self, request: object | None) -> None:
+        """The requests before this one are done; the statements that follow are its own, or nobody's."""
 
     def task_row(self, task_id: str) -> Row | None:
         """The columns of TASK_AT of a task."""
         return self.row(_TASK_ROW, (task_id,))
 
+    def line_row(self, task_id: str) -> Row | None:
+        """The columns that decide when a task may run: state, session, n, not_before, timer, queue."""
+        return self.row(_LINE_ROW, (task_id,))
+
     def promise_row(self, promise_id: str) -> Row | None:
         """The columns of PROMISE, and `external`."""
         return self.row(_PROMISE_ROW, (promise_id,))
+
+    def promise_rows(self, promise_ids: list[str]) -> dict[str, Row]:
+        """The same of several, by id."""
+        rows = {promise_id: self.promise_row(promise_id) for promise_id in promise_ids}
+        return {promise_id: row for promise_id, row in rows.items() if row is not None}
 
     def insert_promise(self, row: Row) -> bool:
         """Make a promise of the columns of PROMISE, external, branch and capability. False when there is one."""
@@ -273,6 +301,12 @@ class Tx:
         )
         return [row[0] for row in rows]
 
+    def calls(self, execution: str, after: str, limit: int) -> tuple[list[Row], Row | None]:
+        """The columns of PROMISE of what is recorded under an execution, in order, behind an id; and the columns of
+        CALLS_TASK of its task, if there is one."""
+        first = (max(f"{execution}.", after), f"{execution}/", max(f"{execution}:", after), f"{execution};")
+        return self.rows(_CALLS, (*first, limit)), self.row(_CALLS_TASK, (execution,))
+
     def branch_rows(self, branch: str, but: str) -> list[Row]:
         """The columns of PROMISE of a branch's promises, in order, without one of them."""
         return self.rows(f"SELECT {PROMISE} FROM promises WHERE branch=? AND id<>? ORDER BY id", (branch, but))
@@ -296,10 +330,14 @@ class Tx:
         del promise_id
         return True
 
-    def claim(self, task_id: str, due: int) -> bool:
-        """Take a due task for an offer; False when another engine takes it just now."""
-        del task_id, due
-        return True
+    def hold_if_free(self, deadlines: list[Deadline]) -> set[str]:
+        """Hold the keys of promises that are to be settled, unless another transaction holds them just now: the ids of
+        those that are held."""
+        return {deadline.id for deadline in deadlines}
+
+    def claim(self, tasks: list[tuple[str, int]]) -> set[str]:
+        """Take due tasks, each with its due time, for offers: the ids of those that no other engine takes just now."""
+        return {task_id for task_id, _ in tasks}
 
     def changes(self) -> int:
         """How many rows this connection has changed so far, where that is known at once."""

@@ -9,31 +9,45 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from durable.store.operations.lock_keys import keys_of
+from durable.store.operations.lock_keys import keys_of, promise_key
 from durable.store.operations.row_records import PROMISE, Row
-from durable.store.operations.transaction import TASK_AT
+from durable.store.operations.transaction import CALLS_TASK, TASK_AT, Deadline
 from durable.store.postgres.dialect import given, kept_list
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol import requests
 
 _PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
 _TASKS = f"SELECT {TASK_AT}, function FROM tasks WHERE id = ANY($1::text[])".encode()
-_HEARD = "SELECT 'heard', awaited, '' FROM {} WHERE awaited = ANY($1::text[])"
+_LINE = "t.state, t.session, t.n, t.not_before, t.timer, t.queue"
+_NO_LINE = "NULL, NULL, NULL::bigint, NULL::bigint, NULL::bigint, NULL"
 _UNDER = (
-    "SELECT 'open', r.id, p.id FROM unnest($3::text[]) r(id) JOIN promises p ON p.state='pending'"
-    """ AND p.id > (r.id || '{}') COLLATE "C" AND p.id < (r.id || '{}') COLLATE "C\""""
+    f"SELECT 'open', r.id, p.id, {_NO_LINE} FROM unnest($3::text[]) r(id) CROSS JOIN LATERAL"
+    " (SELECT id FROM promises WHERE state='pending'"
+    """ AND id > (r.id || '{}') COLLATE "C" AND id < (r.id || '{}') COLLATE "C" LIMIT 1000000000) p"""
 )
+"""With a limit that is none: without one, the server may join each execution with all that is pending anywhere."""
 _AROUND = " UNION ALL ".join(
     (
-        _HEARD.format("callbacks"),
-        _HEARD.format("listeners"),
-        "SELECT DISTINCT 'branch', branch, '' FROM promises WHERE branch = ANY($2::text[])",
+        f"SELECT 'awaiter', awaited, awaiter, {_LINE} FROM callbacks LEFT JOIN tasks t ON t.id = awaiter"
+        " WHERE awaited = ANY($1::text[])",
+        f"SELECT 'listener', awaited, address, {_NO_LINE} FROM listeners WHERE awaited = ANY($1::text[])",
+        f"SELECT DISTINCT 'branch', branch, '', {_NO_LINE} FROM promises WHERE branch = ANY($2::text[])",
         _UNDER.format(".", "/"),
         _UNDER.format(":", ";"),
     )
 ).encode()
 """Who waits for the promises of the first list, whether the branches of the second have any promise, and what is open
-under the executions of the third: a word for the question, the id, and the open promise."""
+under the executions of the third: a word for the question, the id, who waits or what is open, and the columns of a
+task that waits, as `line_row` has them."""
+_UNDER_MAX = 200
+_LISTED = " UNION ALL ".join(
+    f"SELECT r.id, p.* FROM unnest($1::text[]) r(id) CROSS JOIN LATERAL (SELECT {PROMISE} FROM promises"
+    f""" WHERE id > (r.id || '{first}') COLLATE "C" AND id < (r.id || '{last}') COLLATE "C" """
+    f"ORDER BY id LIMIT {_UNDER_MAX}) p"
+    for first, last in ((".", "/"), (":", ";"))
+).encode()
+"""The first of what is recorded under executions, after the id of each."""
+_NOTED = f"SELECT id, {CALLS_TASK} FROM tasks WHERE id = ANY($1::text[])".encode()
 
 
 _APART = (requests.CheckpointPublish, requests.OutputAppend)
@@ -49,13 +63,14 @@ class _Wanted:
         self.heard: set[str] = set()
         self.branches: set[str] = set()
         self.open: set[str] = set()
+        self.listed: set[str] = set()
 
     def add(self, request: Any) -> bool:
         """Whether anything is worth reading for this request."""
         match request:
             case requests.ById(id=name) | requests.PromiseCreate(id=name):
                 self.promises.add(name)
-            case requests.PromiseSettle(id=name):
+            case requests.PromiseSettle(id=name) | Deadline(id=name):
                 self._settles(name)
             case requests.TaskCreate(action=action):
                 self.promises.add(action.data.id)
@@ -66,6 +81,8 @@ class _Wanted:
             case requests.TaskFulfill(id=name) | requests.ActorFulfill(task=requests.TaskFulfill(id=name)):
                 self._settles(name)
                 self.open.add(name)
+            case requests.CallList(execution=name, after=""):
+                self.listed.add(name)
             case _:
                 return False
         return True
@@ -85,15 +102,22 @@ class ReadAhead:
         self._cursors: dict[str, Any] = {}
         self._changed: set[str] = set()
         self._own: frozenset[str] = frozenset()
+        self._rests = True
+        """Whether no request is at work."""
         self.keys: frozenset[str] = frozenset()
         """The keys of the request at work, where what was read for it holds; else none."""
         self._promises: dict[str, Row | None] = {}
         self._tasks: dict[str, Row | None] = {}
         self._facts: dict[str, Row | None] = {}
-        self._quiet: set[str] = set()
+        self._awaiters: dict[str, list[str]] = {}
+        self._lines: dict[str, Row | None] = {}
+        self._listeners: dict[str, list[str]] = {}
         self._alone: set[str] = set()
         self._open: dict[str, list[str]] = {}
         self._made: dict[str, Row] = {}
+        self._listed: dict[str, list[Row]] = {}
+        self._noted: dict[str, Row | None] = {}
+        self._written: set[str] = set()
 
     def ask(self, session: WriterConnection, work: Iterable[Any]) -> None:
         """Send the questions; nothing is waited for."""
@@ -107,6 +131,9 @@ class ReadAhead:
         if wanted.heard or wanted.branches or wanted.open:
             lists = (kept_list(wanted.heard), kept_list(wanted.branches), kept_list(wanted.open))
             self._cursors["around"] = session.send_raw(_AROUND, lists)
+        if wanted.listed:
+            self._cursors["listed"] = session.send_raw(_LISTED, (kept_list(wanted.listed),))
+            self._cursors["noted"] = session.send_raw(_NOTED, (kept_list(wanted.listed),))
 
     def take(self) -> None:
         """The answers."""
@@ -119,23 +146,42 @@ class ReadAhead:
         self._facts = {
             name: None if row is None else (row[6], row[7], row[14], row[12]) for name, row in self._tasks.items()
         }
-        self._quiet, self._alone = set(wanted.heard), set(wanted.branches)
-        self._open = {name: [] for name in wanted.open}
-        for question, name, child in rows.get("around", ()):
-            if question == "heard":
-                self._quiet.discard(name)
+        self._take_around(rows.get("around", ()))
+        self._listed = {name: [] for name in wanted.listed}
+        for name, *row in rows.get("listed", ()):
+            self._listed[name].append(tuple(row))
+        self._noted = dict.fromkeys(wanted.listed)
+        self._noted |= {row[0]: row[1:] for row in rows.get("noted", ())}
+
+    def _take_around(self, rows: Iterable[Row]) -> None:
+        self._alone = set(self._wanted.branches)
+        self._awaiters = {name: [] for name in self._wanted.heard}
+        self._listeners = {name: [] for name in self._wanted.heard}
+        self._open = {name: [] for name in self._wanted.open}
+        for question, name, other, *line in rows:
+            if question == "awaiter":
+                self._awaiters[name].append(other)
+                self._lines[other] = None if line[0] is None else tuple(line)
+            elif question == "listener":
+                self._listeners[name].append(other)
             elif question == "branch":
                 self._alone.discard(name)
             else:
-                self._open[name].append(child)
+                self._open[name].append(other)
 
-    def forget(self) -> None:
-        """Hold nothing: something else is done before the requests."""
-        self._requests = {}
-        self.keys = frozenset()
+    def rest(self) -> None:
+        """No request is at work: what changes something then, but for deadlines, is nobody's, and all is forgotten."""
+        self._own = self.keys = frozenset()
+        self._rests = True
+
+    def outdate(self, deadlines: ReadAhead) -> None:
+        """Something was changed under the keys of others, for which that was read."""
+        self._changed |= deadlines._changed
+        self._changed.update(*deadlines._requests.values())
 
     def work_on(self, request: object) -> None:
         """Give out what was read for this request, if it holds."""
+        self._rests = False
         own = self._requests.get(id(request))
         if isinstance(request, _APART):
             self._own = self.keys = frozenset()
@@ -150,6 +196,8 @@ class ReadAhead:
         its keys."""
         self._changed |= self._own
         self.keys = frozenset()
+        if self._rests:
+            self._requests, self._promises = {}, {}
 
     def change_last(self) -> None:
         """The same of a change that the request itself does not ask about again."""
@@ -159,11 +207,22 @@ class ReadAhead:
         """The request at work changes something under a key of others."""
         self._changed.add(key)
 
+    def _holds(self, promise_id: str) -> bool:
+        """Whether what was read under the promise's key holds for the request at work."""
+        if not self.keys:
+            return False
+        key = promise_key(promise_id)
+        return key in self.keys or key not in self._changed
+
     def promise(self, promise_id: str) -> tuple[bool, Row | None]:
         """Whether it is known, and its row."""
-        if not self.keys or promise_id not in self._promises:
+        if promise_id not in self._promises or not self._holds(promise_id):
             return False, None
         return True, self._promises[promise_id]
+
+    def unchanged(self, promise_id: str) -> Row | None:
+        """Its row, after the requests, if it is known and nothing that is not followed happened under its key."""
+        return None if promise_key(promise_id) in self._changed else self._promises.get(promise_id)
 
     def pending(self, promise_id: str) -> tuple[bool, Row | None]:
         """Whether it is known, and its row if it is pending."""
@@ -172,43 +231,74 @@ class ReadAhead:
 
     def insert(self, row: Row) -> bool:
         """Whether there is surely no such promise; from then on it is this one: the columns of INSERT_PROMISE."""
-        if not self.keys or self._promises.get(row[0], ()) is not None:
+        if self._promises.get(row[0], ()) is not None or not self._holds(row[0]):
             return False
         self._promises[row[0]], self._made[row[0]] = row[:11], row[11:]
+        self._written.add(row[0])
         return True
 
     def settle(self, row: Row) -> Row | None:
         """The promise is this from now on. Its branch and capability, if it was made in this transaction."""
         self._promises[row[0]] = row
+        self._written.add(row[0])
         return self._made.get(row[0])
 
     def task(self, task_id: str) -> tuple[bool, Row | None]:
         """Whether the task is known, and its columns of TASK_AT."""
-        if not self.keys or task_id not in self._tasks:
+        if task_id not in self._tasks or not self._holds(task_id):
             return False, None
         row = self._tasks[task_id]
         return True, None if row is None else row[:14]
 
     def facts(self, task_id: str) -> tuple[bool, Row | None]:
         """The same of what never changes: session, n, function, queue."""
-        if not self.keys or task_id not in self._facts:
+        if task_id not in self._facts or not self._holds(task_id):
             return False, None
         return True, self._facts[task_id]
 
-    def quiet(self, awaited: str) -> bool:
-        """Whether surely nobody waits for a promise or listens to it."""
-        return bool(self.keys) and awaited in self._quiet
+    def awaiters(self, awaited: str) -> list[str] | None:
+        """The tasks that wait for a promise, in order, of which it is told once; None where they are not known."""
+        return self._told_once(self._awaiters, awaited)
+
+    def listeners(self, awaited: str) -> list[str] | None:
+        """The same of the addresses that listen to it."""
+        return self._told_once(self._listeners, awaited)
+
+    def _told_once(self, lists: dict[str, list[str]], awaited: str) -> list[str] | None:
+        if awaited not in lists or not self._holds(awaited):
+            return None
+        found, lists[awaited] = sorted(lists[awaited]), []
+        return found
+
+    def line(self, task_id: str) -> tuple[bool, Row | None]:
+        """Whether the line of a task that waits is known, which is told once, and its columns; None for no task.
+
+        Only under the keys of the request: others were not locked when it was read.
+        """
+        if task_id not in self._lines or promise_key(task_id) not in self.keys:
+            return False, None
+        return True, self._lines.pop(task_id)
 
     def alone(self, branch: str) -> bool:
         """Whether surely no promise names this branch."""
-        return bool(self.keys) and branch in self._alone
+        return branch in self._alone and self._holds(branch)
+
+    def calls(self, execution: str) -> tuple[list[Row], Row | None] | None:
+        """All that is recorded under an execution, in order, and the columns CALLS_TASK of its task; None where it is
+        not known, or is long, or this transaction wrote some of it."""
+        rows = self._listed.get(execution)
+        if rows is None or len(rows) >= _UNDER_MAX or not self._holds(execution):
+            return None
+        if any(each.startswith((f"{execution}.", f"{execution}:")) for each in self._written):
+            return None
+        return sorted(rows), self._noted[execution]
 
     def open_under(self, execution: str) -> list[str] | None:
         """The promises under it that were pending or were made since, in order; None where they are not known.
 
         Whoever asks looks at each again: one may have been settled since.
         """
-        if not self.keys or execution not in self._open:
+        if execution not in self._open or not self._holds(execution):
             return None
         made = (each for each in self._made if each.startswith((f"{execution}.", f"{execution}:")))
         return sorted((*self._open[execution], *made))

@@ -11,21 +11,30 @@ from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
-from durable.store.operations.row_records import Row
+from durable.store.operations.row_records import PROMISE, Row
 from durable.store.operations.transaction import (
     END_TASK,
     INSERT_PROMISE,
     NOTE_PROGRESS,
     SETTLE_PROMISE,
+    Deadline,
     EngineServes,
     MessageEnd,
     Tx,
 )
-from durable.store.postgres.dialect import given
+from durable.store.postgres.dialect import given, kept, kept_list, translated
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
 
-_PAGE = 500
+_ROWS_FIRST, _ROWS_MAX = 100, 1_600
+"""What a cursor fetches at a time."""
+_OPEN_EACH = b"DECLARE each_row NO SCROLL CURSOR FOR "
+_PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
+_HOLD = b"SELECT k FROM unnest($1::bigint[]) k WHERE pg_try_advisory_xact_lock(k)"
+_CLAIM = (
+    b"SELECT t.id FROM unnest($1::text[], $2::bigint[]) c(id, due) JOIN tasks t ON t.id=c.id AND t.due=c.due"
+    b" WHERE t.state='pending' FOR UPDATE OF t SKIP LOCKED"
+)
 LOCKS_MAX = 500
 """Locks of one transaction: the server has room for some thousands. One that needs more has the whole store."""
 
@@ -54,7 +63,7 @@ class HeldElsewhere(Exception):
 class PostgresTx(Tx):
     """Runs statements in the pipeline of the session."""
 
-    __slots__ = ("_ahead", "_held", "_schema", "_session", "_whole")
+    __slots__ = ("_ahead", "_aside", "_held", "_schema", "_session", "_whole")
 
     SKIP_LOCKED: ClassVar[str] = " FOR UPDATE SKIP LOCKED"
 
@@ -79,6 +88,8 @@ class PostgresTx(Tx):
         self._schema = schema
         self._held = held
         self._ahead = ahead
+        self._aside: ReadAhead | None = None
+        """What was read for the requests, while deadlines are seen to."""
         self._whole = whole
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
@@ -109,18 +120,29 @@ class PostgresTx(Tx):
         return self._session.rows(sql, parameters)
 
     def each(self, sql: str, parameters: tuple[object, ...] = ()) -> Iterator[Row]:
-        offset = 0
+        # Not pages by LIMIT and OFFSET: each of those is a query of its own, and may have rows of the page before.
+        # A cursor that is not read to its end is closed with the transaction, or here: whoever stopped reading may be
+        # collected in another one.
+        self._session.send_raw(b"CLOSE ALL", ())
+        self._session.send_raw(_OPEN_EACH + translated(sql), kept(parameters))
+        rows = _ROWS_FIRST
         while True:
-            page = self.rows(f"{sql} LIMIT {_PAGE} OFFSET {offset}", parameters)
-            yield from page
-            if len(page) < _PAGE:
+            page = self._session.send_raw(b"FETCH %d FROM each_row" % rows, ()).fetchall()
+            yield from map(given, page)
+            if len(page) < rows:
                 return
-            offset += _PAGE
+            rows = min(2 * rows, _ROWS_MAX)
 
     # -- what was read ahead --------------------------------------------------------------------------------------
 
-    def work_on(self, request: object) -> None:
-        self._ahead.work_on(request)
+    def work_on(self, request: object | None) -> None:
+        if request is not None:
+            self._ahead.work_on(request)
+            return
+        if self._aside is not None:
+            self._aside.outdate(self._ahead)
+            self._ahead, self._aside = self._aside, None
+        self._ahead.rest()
 
     def task_row(self, task_id: str) -> Row | None:
         known, row = self._ahead.task(task_id)
@@ -129,6 +151,19 @@ class PostgresTx(Tx):
     def promise_row(self, promise_id: str) -> Row | None:
         known, row = self._ahead.promise(promise_id)
         return row if known else super().promise_row(promise_id)
+
+    def line_row(self, task_id: str) -> Row | None:
+        known, row = self._ahead.line(task_id)
+        return row if known else super().line_row(task_id)
+
+    def promise_rows(self, promise_ids: list[str]) -> dict[str, Row]:
+        rows = {promise_id: self._ahead.unchanged(promise_id) for promise_id in promise_ids}
+        found = {promise_id: row for promise_id, row in rows.items() if row is not None}
+        unread = kept_list(promise_id for promise_id in promise_ids if promise_id not in found)
+        if unread:
+            read = map(given, self._session.send_raw(_PROMISES, (unread,)).fetchall())
+            found |= {row[0]: row for row in read}
+        return found
 
     def insert_promise(self, row: Row) -> bool:
         if not self._ahead.insert(row):
@@ -161,14 +196,30 @@ class PostgresTx(Tx):
         return facts
 
     def take_awaiters(self, awaited: str) -> list[str]:
-        return [] if self._ahead.quiet(awaited) else super().take_awaiters(awaited)
+        known = self._ahead.awaiters(awaited)
+        if known is None:
+            return super().take_awaiters(awaited)
+        if known:
+            self._session.send_soon("DELETE FROM callbacks WHERE awaited=?", (awaited,))
+        return known
 
     def take_listeners(self, awaited: str) -> list[str]:
-        return [] if self._ahead.quiet(awaited) else super().take_listeners(awaited)
+        known = self._ahead.listeners(awaited)
+        if known is None:
+            return super().take_listeners(awaited)
+        if known:
+            self._session.send_soon("DELETE FROM listeners WHERE awaited=?", (awaited,))
+        return known
 
     def open_under(self, execution: str) -> list[str]:
         known = self._ahead.open_under(execution)
         return super().open_under(execution) if known is None else known
+
+    def calls(self, execution: str, after: str, limit: int) -> tuple[list[Row], Row | None]:
+        known = None if after else self._ahead.calls(execution)
+        if known is None:
+            return super().calls(execution, after, limit)
+        return known[0][:limit], known[1]
 
     def branch_rows(self, branch: str, but: str) -> list[Row]:
         return [] if self._ahead.alone(branch) else super().branch_rows(branch, but)
@@ -184,6 +235,29 @@ class PostgresTx(Tx):
 
     def lock_session(self, session: str) -> None:
         self.lock(session_key(session))
+
+    def hold_if_free(self, deadlines: list[Deadline]) -> set[str]:
+        keys = {deadline.id: promise_key(deadline.id) for deadline in deadlines}
+        self._try_locks(set(keys.values()))
+        held = [deadline for deadline in deadlines if self._whole or keys[deadline.id] in self._held]
+        if self._aside is None:
+            self._aside = self._ahead
+        else:
+            self._aside.outdate(self._ahead)
+        self._ahead = ReadAhead()
+        self._ahead.ask(self._session, held)
+        self._ahead.take()
+        return {deadline.id for deadline in held}
+
+    def _try_locks(self, keys: set[str]) -> None:
+        """Hold those of the keys that no other transaction holds just now."""
+        needed = [] if self._whole else sorted(keys - self._held)
+        if len(self._held) + len(needed) > LOCKS_MAX:
+            raise HeldElsewhere(WHOLE)
+        if needed:
+            numbers = [lock_number(self._schema, key) for key in needed]
+            free = {number for (number,) in self._session.send_raw(_HOLD, (numbers,)).fetchall()}
+            self._held.update(key for key, number in zip(needed, numbers, strict=True) if number in free)
 
     def lock_promise_if_free(self, promise_id: str) -> bool:
         return self._lock_if_free(promise_key(promise_id))
@@ -201,6 +275,9 @@ class PostgresTx(Tx):
         self._held.add(key)
         return True
 
-    def claim(self, task_id: str, due: int) -> bool:
-        claimed = "SELECT 1 FROM tasks WHERE id=? AND state='pending' AND due=? FOR UPDATE SKIP LOCKED"
-        return self.row(claimed, (task_id, due)) is not None
+    def claim(self, tasks: list[tuple[str, int]]) -> set[str]:
+        if not tasks:
+            return set()
+        ids, due = zip(*tasks, strict=True)
+        claimed = self._session.send_raw(_CLAIM, (list(kept(ids)), list(due))).fetchall()
+        return {given(row)[0] for row in claimed}

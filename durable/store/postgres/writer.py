@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 
@@ -56,6 +56,9 @@ _AGAIN = ("40001", "40P01", "55P03")
 
 class PostgresWriter(Writer):
     """The writing thread of an engine. Several write the database at a time, each under the keys of its requests."""
+
+    SWEEP_MAX: ClassVar[int] = 200
+    """Each is under a lock, and so may be what waits for it (LOCKS_MAX); others get what they need in between."""
 
     _liveness: DatabaseLiveness
 
@@ -126,8 +129,6 @@ class PostgresWriter(Writer):
             self._tell_time()
         if overdue is not None:
             self._next_deadline = min(self._next_deadline, overdue)
-        if self._next_deadline <= self._now:
-            ahead.forget()  # what is due is dealt with first, and may change it
         return PostgresTx(
             session,
             schema,

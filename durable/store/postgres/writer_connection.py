@@ -24,10 +24,12 @@ long at most: then the server ends its connection."""
 
 _SET = (
     "SELECT set_config('search_path', $1, true),"
-    f" set_config('idle_in_transaction_session_timeout', '{_STOPPED_MS}', true), set_config('jit', 'off', true)"
+    f" set_config('idle_in_transaction_session_timeout', '{_STOPPED_MS}', true), set_config('jit', 'off', true),"
+    " set_config('enable_seqscan', 'off', true)"
 )
 """For each transaction, since a pooler may give each another server connection. What is asked here takes microseconds,
-and a plan that is thought costly would be compiled for tens of milliseconds each time."""
+and a plan that is thought costly would be compiled for tens of milliseconds each time. All of it is found by an index;
+a plan that was made while a table was nearly empty would read all of it, and is kept when that has grown."""
 _SET_AND_LOCK = (
     f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock_shared($3),"
     " (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($4::bigint[]) k)"

@@ -163,7 +163,7 @@ def test_gc_forgets_what_ended_and_unused_chunks(database: Database, postgres_se
         f"INSERT INTO {schema}.blobs VALUES ('{'a' * 64}', 3, 0), ('{'b' * 64}', 5, 9000000000000)",
         f"INSERT INTO {schema}.blob_parts VALUES ('{'a' * 64}', 0, 'abc')",
     )
-    assert findings(database) == [("blobs", "1 blobs (3 bytes) are used by no checkpoint; `durable gc` deletes them")]
+    assert findings(database) == [("blobs", "1 blobs (3 bytes) are used by nothing; `durable gc` deletes them")]
     planned = database.durable("gc", "--older-than", "0", "--keep", "1", "--dry-run", "--json").data
     assert (planned["executions"], planned["blobs"], planned["bytes"]) == (1, 1, 3)
     done = database.durable("gc", "--older-than", "0", "--keep", "1", "--json").data

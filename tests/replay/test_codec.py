@@ -122,7 +122,9 @@ async def test_without_the_key_an_execution_is_halted_by_its_id_and_goes_on_with
         execution = await engine.start(keeps, SECRET, id="halted")
         await in_state(engine, execution, "waiting")
         prompt = await first_prompt(engine)
-        await engine.answer(prompt.id, SECRET)
+    sealing = durable.ValueCodec({"k1": KEY}, current="k1")
+    async with durable.open(tmp_path / "s.db", codec=sealing, serve=False) as client:  # which goes on with nothing
+        await client.answer(prompt.id, SECRET)
     for codec, part in (
         (durable.ValueCodec(), "not here"),
         (durable.ValueCodec({"k1": OTHER}, current="k1"), "another key"),

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from durable.core.clock import Clock
 from durable.core.errors import StoreFull
-from durable.core.limits import CLOCK_BACK_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
+from durable.core.limits import CLOCK_BACK_MS, HELD_ELSEWHERE_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
 from durable.store.operations import dispatch, queue_admission
 from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, next_deadline, sweep
@@ -264,8 +264,15 @@ class Writer(threading.Thread):
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
         """Commit jobs together, after all that is due (W5)."""
         while not self._commit_once(jobs, also):
-            while not self._commit_once([], None):
-                pass
+            try:
+                while not self._commit_once([], None):
+                    pass
+            except Exception as error:
+                if not jobs:
+                    raise
+                for job in jobs:
+                    self._failed(job, error)
+                return
 
     def _commit_once(self, jobs: list[Job], also: Callable[[Tx], None] | None) -> bool:
         """Commit jobs together; if anything unexpected is raised, each by itself, so that only the culprit fails.
@@ -344,7 +351,7 @@ class Writer(threading.Thread):
             else:
                 dispatch.offer(tx, tx.effects.ready)
             dispatch.tell_listeners(tx)
-            upcoming = next_deadline(tx, tx.now) if due else min(self._next_deadline, tx.next_deadline)
+            upcoming = self._upcoming(tx, due=due)
             self._end(tx)
         except BaseException:
             self._undo(tx)
@@ -355,6 +362,15 @@ class Writer(threading.Thread):
         self._set_back = False
         self._next_deadline = upcoming
         return tx
+
+    def _upcoming(self, tx: Tx, *, due: bool) -> int:
+        """When to look at what is due again: what others hold just now is looked at when the transaction asked for."""
+        if not due:
+            return min(self._next_deadline, tx.next_deadline)
+        found, asked = next_deadline(tx, tx.now), tx.next_deadline
+        if tx.swept and tx.now < asked and (found > asked or (found <= tx.now and asked <= tx.now + HELD_ELSEWHERE_MS)):
+            return asked
+        return found
 
     def _tell_time(self) -> None:
         """Set the time of the transaction that begins: the clock's, which it follows where that was set back."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from durable.core.limits import HELD_ELSEWHERE_MS
+from durable.store.direct_store import DirectStore
+from durable.store.operations.deadlines import sweep
 from durable.store.operations.lock_keys import promise_key
+from durable.store.operations.transaction import Tx
 from durable.store.postgres.address import address_of
 from durable.store.postgres.transaction import PostgresTx, lock_number
 from durable.store.postgres.writer import PostgresWriter
-from durable.store.writer import Writer
+from durable.store.writer import Job, Writer
 from tests.postgres_server import PostgresServer
 
 from .opened import T0, Clock, acquire, engine, opened, promise, root, state, task
@@ -77,6 +82,73 @@ async def test_an_execution_whose_own_time_is_over_takes_what_is_due_under_it_al
         assert states == ["rejected_timedout", "rejected_canceled", "resolved"]
 
 
+async def idle_turns(store: DirectStore, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many of 20 turns of the writer begin no transaction."""
+    kinds: list[str] = []
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+    turn, begin = PostgresWriter._turn, PostgresWriter._begin
+
+    def turned(writer: PostgresWriter, jobs: list[Job]) -> None:
+        turn(writer, jobs)
+        kinds.append("turn")
+        if kinds.count("turn") == 20:
+            loop.call_soon_threadsafe(done.set)
+
+    def begun(writer: PostgresWriter, jobs: list[Job]) -> Tx:
+        kinds.append("begin")
+        return begin(writer, jobs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresWriter, "_turn", turned)
+        patched.setattr(PostgresWriter, "_begin", begun)
+        await asyncio.wait_for(done.wait(), 30)
+    return 20 - kinds.count("begin")
+
+
+@pytest.mark.file_only("a file is held by one transaction at a time")
+async def test_a_lease_that_ran_out_under_anothers_key_is_looked_at_again(postgres_server: PostgresServer) -> None:
+    url, clock = postgres_server.url(), Clock()
+    address = address_of(url)
+    async with opened(url, clock=clock) as store:
+        await store.request("promise.create", root("a"))
+        await acquire(store, "a", pid="gone", ttl=1_000)
+        await store.request("promise.create", promise("p"))
+        with psycopg.connect(address.conninfo) as other:
+            number = lock_number(address.schema, promise_key("exec:a"))
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
+            clock.now += 1_000
+            await state(store, "p")  # what is due comes before it
+            other.rollback()
+        clock.now += HELD_ELSEWHERE_MS
+        await state(store, "p")
+        assert (await task(store, "a"))["state"] == "pending"
+
+
+async def test_a_request_is_answered_although_what_is_due_cannot_be_seen_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after several transactions, of which one fails."""
+    for kind in (Writer, PostgresWriter):
+        monkeypatch.setattr(kind, "SWEEP_MAX", 1)
+    clock, sweeps = Clock(), [0]
+
+    def second_fails(tx: Tx, most: int) -> bool:
+        sweeps[0] += 1
+        if sweeps[0] == 2:
+            raise OSError("no more of it")
+        return sweep(tx, most)
+
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        for number in range(4):
+            await store.request("promise.create", promise(f"p{number}", timeout_at=T0 + 1))
+        monkeypatch.setattr("durable.store.writer.sweep", second_fails)
+        clock.now += 1
+        asked = [store.post("promise.get", {"id": f"p{number}"}) for number in range(4)]
+        found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+        assert any("no more of it" in str(each) for each in found)
+        assert [await state(store, f"p{number}") for number in range(4)] == ["rejected_timedout"] * 4
+
+
 @pytest.mark.file_only("a file is held by one transaction at a time")
 async def test_what_another_transaction_holds_is_passed_over_and_settled_when_that_has_ended(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +168,7 @@ async def test_what_another_transaction_holds_is_passed_over_and_settled_when_th
             clock.now += 1
             assert sorted([await inbox.next() for _ in range(9)]) == [f"exec:w{number}" for number in range(9)]
             assert await inbox.quiet()
+            assert await idle_turns(store, monkeypatch) > 15  # and it is not asked for all the time
             other.rollback()
         assert {await inbox.next() for _ in held} == {f"exec:{name}" for name in held}
 

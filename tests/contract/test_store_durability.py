@@ -87,3 +87,25 @@ async def test_a_cell_whose_asker_hears_of_its_outcome_only_is_synced_shortly_af
         await store.request("cell.submit", {"session": "s", "promise": cell, "sync_later": True})
         assert commits.taken() == {"NORMAL"}
         await asyncio.wait_for(synced.wait(), 30)
+
+
+@pytest.mark.parametrize(
+    ("following", "later"), [(None, True), (promise("known"), True), (promise("new"), False)], ids=["end", "old", "new"]
+)
+async def test_what_is_synced_later_is_so_by_the_end_unless_a_commit_that_wrote_has_synced_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, following: dict[str, Any] | None, *, later: bool
+) -> None:
+    """A request that finds all as it should be writes nothing, and SQLite syncs nothing for it."""
+    synced: list[LogRoom] = []
+    monkeypatch.setattr(LogRoom, "sync", lambda room: synced.append(room))
+    monkeypatch.setattr("durable.store.sqlite.writer.SYNC_LATER_S", 3_600)
+    cell = {"timeoutAt": 2**40, "param": {"data": ""}, "tags": {"resonate:target": "poll://any@default"}}
+    async with opened(tmp_path / "s.db", durability="power"):  # so that the other one's end writes nothing back
+        async with opened(tmp_path / "s.db", durability="power") as store:
+            await store.request("session.open", {"session": "s"})
+            await store.request("promise.create", promise("known"))
+            await store.request("cell.submit", {"session": "s", "promise": cell, "sync_later": True})
+            if following is not None:
+                await store.request("promise.create", following)
+            assert synced == []
+        assert bool(synced) is later

@@ -55,6 +55,7 @@ class SqliteWriter(Writer):
         self._seen = -1
         self._synchronous = ""
         self._syncs_later = False
+        self._changes_before = 0
         self._sync_at = math.inf
         """The monotonic time, in s, by which the log has to be synced."""
 
@@ -68,6 +69,7 @@ class SqliteWriter(Writer):
         if wanted == "FULL":
             self._room.make()
         self._syncs_later = not sync and any(job.kind == "cell.submit" for job in jobs)
+        self._changes_before = self._connection.total_changes
         self._tell_time()
         return SqliteTx(
             self._connection,
@@ -83,7 +85,8 @@ class SqliteWriter(Writer):
     def _end(self, tx: Tx) -> None:  # noqa: ARG002 - the connection has one transaction
         self._retried(lambda: self._connection.execute("COMMIT"))
         if self._synchronous == "FULL":
-            self._sync_at = math.inf
+            if self._connection.total_changes != self._changes_before:  # a commit that writes nothing syncs nothing
+                self._sync_at = math.inf
         elif self._syncs_later and self._durability == "power":
             self._sync_at = min(self._sync_at, time.monotonic() + SYNC_LATER_S)
 
@@ -136,4 +139,6 @@ class SqliteWriter(Writer):
         return full if isinstance(full, StoreFull) else None
 
     def _disconnect(self) -> None:
+        if self._sync_at < math.inf:
+            self._room.sync()
         self._connection.close()

@@ -166,6 +166,9 @@ def test_a_codec_says_what_is_wrong_and_shows_no_key(monkeypatch: pytest.MonkeyP
     with pytest.raises(durable.BadArguments, match="entry 2") as told:
         durable.ValueCodec.from_environment()
     assert secret not in str(told.value)
+    monkeypatch.setenv("DURABLE_KEYS", "nonsense")
+    with pytest.raises(durable.BadArguments, match="entry 1 is not"):
+        durable.ValueCodec.from_environment()
     monkeypatch.setenv("DURABLE_KEYS", f"k1:{secret}, k2:{base64.b64encode(OTHER).decode()}")
     found = durable.ValueCodec.from_environment()
     assert found is not None

@@ -181,26 +181,42 @@ class LocalActor:
             _chain.set((*message[4], turn))
             return self._object is made and made.alive
 
-        visit = ComponentVisit(self.name, message, self._mailbox)
+        visit, loop = ComponentVisit(self.name, message, self._mailbox), asyncio.get_running_loop()
+
+        def over() -> None:
+            with suppress(RuntimeError):  # the loop was closed: nobody waits
+                loop.call_soon_threadsafe(self._abandoned, visit)
+
         try:
-            await made.visit(visit, enter)
+            await made.visit(visit, enter, over)
         except asyncio.CancelledError:
-            if visit.message is not None:
-                _fail(visit.message, ActorStopped(shown(self.name), self.note))
+            visit.abandoned = True
+            self._abandoned(visit)
             raise
         except Exception as error:  # its instance was ended before the visit
             visit.error = error
         finally:
             turn.ended = True
-            for each, value in visit.replied:
-                self._noted(each)
-                _reply(each, value)
+            self._told(visit)
         if visit.error is None or visit.message is None or isinstance(visit.error, ActorNotReady):
             return visit.message
         if not await self._ends(visit.message, visit.error):
             return visit.message
         self._noted(visit.message)
         return None
+
+    def _told(self, visit: ComponentVisit) -> None:
+        """Tell the senders of the messages that have a reply."""
+        while visit.replied:
+            message, value = visit.replied.popleft()
+            self._noted(message)
+            _reply(message, value)
+
+    def _abandoned(self, visit: ComponentVisit) -> None:
+        """Tell everybody, as far as the thread has come."""
+        self._told(visit)
+        if visit.message is not None:
+            _fail(visit.message, ActorStopped(shown(self.name), self.note))
 
     def _noted(self, message: LocalMessage) -> None:
         if self.house.limits.metrics:

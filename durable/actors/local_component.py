@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,18 +44,32 @@ class ComponentVisit:
     thread, and its reply back, takes several times as long as a short call of wasm.
 
     replied: messages and their replies. message: the one that was taken last, where it has none yet: it raised `error`,
-    or is left for a turn of its own.
+    or is left for a turn of its own. Once `abandoned` is set, whoever waits for the visit looks at both, and again when
+    `run` has told that it is over: the thread may have been at work between.
     """
 
     def __init__(self, name: str, message: LocalMessage, mailbox: Mailbox[LocalMessage]) -> None:
         self.message: LocalMessage | None = message
         self.error: Exception | None = None
-        self.replied: list[tuple[LocalMessage, Any]] = []
+        self.replied: deque[tuple[LocalMessage, Any]] = deque()
+        self.abandoned = False
         self._name = name
         self._mailbox = mailbox
 
-    def run(self, enter: Callable[[LocalMessage], bool], take: Callable[[InstanceMessage], Any]) -> None:
-        """Take messages in this thread, as long as `enter` says that the instance may be given the next one."""
+    def run(
+        self, enter: Callable[[LocalMessage], bool], take: Callable[[InstanceMessage], Any], over: Callable[[], None]
+    ) -> None:
+        """Take messages in this thread, as long as `enter` says that the instance may be given the next one.
+
+        over: called at the end of a visit that was abandoned.
+        """
+        try:
+            self._take_in_turn(enter, take)
+        finally:
+            if self.abandoned:
+                over()
+
+    def _take_in_turn(self, enter: Callable[[LocalMessage], bool], take: Callable[[InstanceMessage], Any]) -> None:
         from capabilities.sandbox.wasm.actor_instance import Dropped
 
         ends_at = time.monotonic() + VISIT_S
@@ -71,7 +86,7 @@ class ComponentVisit:
                 self.error = error
                 return
             self.replied.append((self.message, value))
-            self.message = self._next() if time.monotonic() < ends_at else None
+            self.message = None if self.abandoned or time.monotonic() >= ends_at else self._next()
 
     def _next(self) -> LocalMessage | None:
         try:
@@ -139,9 +154,11 @@ class LocalComponentActor:
         """Whether its instance takes messages."""
         return self._instance is not None and self._instance.alive
 
-    async def visit(self, made: ComponentVisit, enter: Callable[[LocalMessage], bool]) -> None:
-        """Take messages in one visit of the instance's thread."""
-        await self._instance.visit(lambda: made.run(enter, self._instance.take_here))
+    async def visit(
+        self, made: ComponentVisit, enter: Callable[[LocalMessage], bool], over: Callable[[], None]
+    ) -> None:
+        """Take messages in one visit of the instance's thread, by `run`."""
+        await self._instance.visit(lambda: made.run(enter, self._instance.take_here, over))
 
     async def _take(self, ctx: LocalContext, kind: Any, *args: Any) -> Any:
         from capabilities.sandbox.wasm.actor_instance import Dropped, InstanceMessage

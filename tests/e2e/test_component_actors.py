@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 import durable
+from capabilities.actors.mailbox import Mailbox
 from capabilities.actors.multicodec import Multicodec, decode_value, encode_value
 from capabilities.permissions.manifest import read_manifest
 from capabilities.sandbox.component_manifest import ComponentManifest
@@ -460,6 +462,31 @@ async def test_a_call_that_is_ended_by_force_ends_before_its_instance_does(tmp_p
             assert await engine.actors.stop(LocalPong, "a", force=True) == 0
             assert await spinning in (durable.ActorStopped, durable.FuelExhausted)  # the latter on a slow machine
             await engine.actors.restart(LocalPong, "a")
+
+
+async def test_who_waits_is_told_whatever_its_visit_was_about_when_it_was_given_up(tmp_path: Path) -> None:
+    """The thread has taken a message, and whoever gave the visit up has looked before it said so."""
+    async with opened(tmp_path / "work.db", LOCAL) as engine:
+        pong, actor = engine.actor(LocalPong, "a"), engine.actors.local.named("actor~LocalPong~a")
+        await pong.invoke("count")
+        taken, go_on = threading.Event(), threading.Event()
+
+        class Slow(Mailbox[Any]):
+            def take(self) -> Any:
+                message = super().take()
+                if threading.current_thread() is not threading.main_thread():
+                    taken.set()
+                    go_on.wait(20)
+                return message
+
+        actor._mailbox = Slow("a", capacity=None)
+        replies = [asyncio.ensure_future(said(pong.invoke("count"))) for _ in range(3)]
+        assert await asyncio.to_thread(taken.wait, 20)
+        await engine.actors.stop(LocalPong, "a", force=True)
+        await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(*replies) == [0, durable.ActorStopped, durable.ActorStopped]
 
 
 async def test_a_start_that_fails_gives_its_room_back(tmp_path: Path) -> None:

@@ -6,15 +6,12 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 import durable
 from durable.core.errors import Conflict, StoreError, StoreMissing
-from durable.store.direct_store import DirectStore
 from durable.store.port import open_direct
 from durable.store.postgres.transfer import target_schema
 from durable.store.sqlite.file import load_key
@@ -23,6 +20,7 @@ from durable.store.upkeep.backup import backup
 from durable.store.upkeep.copied_tables import TABLES
 from durable.store.upkeep.copy import copy
 from durable.store.upkeep.doctor import examine
+from tests.direct_store import opened_store
 from tests.postgres_server import PostgresServer
 
 from .invariants import check, contents
@@ -120,18 +118,9 @@ async def test_numbers_go_on_where_they_were(tmp_path: Path, postgres_server: Po
 LISTENERS = ["https://one.example/hook", "https://two.example/hook"]
 
 
-@asynccontextmanager
-async def direct(place: str) -> AsyncIterator[DirectStore]:
-    store = await open_direct(place)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 async def owe(place: str) -> None:
     """Settle what two listeners at URLs wait for, where nobody sends anything."""
-    async with direct(place) as store:
+    async with opened_store(place) as store:
         await store.request("promise.create", {"id": "told", "timeoutAt": 2**52, "tags": {"resonate:external": "true"}})
         for address in LISTENERS:
             await store.request("promise.register_listener", {"awaited": "told", "address": address})
@@ -140,7 +129,7 @@ async def owe(place: str) -> None:
 
 async def owed(place: str) -> list[str]:
     """The URLs of the messages that are to be sent, each of them for that promise."""
-    async with direct(place) as store:
+    async with opened_store(place) as store:
         posts = (await store.request("listener.claim", {"limit": 9})).data["posts"]
     assert all('"told"' in each["body"] for each in posts)
     return sorted(each["url"] for each in posts)

@@ -4,16 +4,18 @@ the engines on it."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+import durable
 from durable.store.postgres.address import address_of
 from durable.store.upkeep import invariants
 from tests.contract import postgres_rules
@@ -110,3 +112,20 @@ def campaign_store(folder: Path, *, postgres: bool) -> Iterator[CampaignStore]:
         yield CampaignStore(server.url())
     finally:
         server.stop()
+
+
+async def serve_until_killed(place: str) -> None:
+    """An engine on the store of a campaign, in a process of its own."""
+    async with durable.open(place, durability="process"):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+def report(campaign: Coroutine[Any, Any, dict[str, Any]], seed: int) -> None:
+    """Run a campaign and print what it found; where it fails, the seed that makes it fail again."""
+    try:
+        found = asyncio.run(campaign)
+    except BaseException:
+        print(f"seed {seed}", file=sys.stderr)
+        raise
+    print(json.dumps(found))

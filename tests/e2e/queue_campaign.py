@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import durable
-from tests.e2e.campaign_store import CampaignStore, EngineProcesses, campaign_store
+from tests.e2e.campaign_store import CampaignStore, EngineProcesses, campaign_store, report
 from tests.e2e.queue_engine import queued
 
 CONCURRENCY, PER_ENGINE, PER_KEY = 24, 16, 10
@@ -212,12 +210,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, campaign_store(Path(name), postgres=given.postgres) as store:
         work = campaign(Path(name), store, given.executions, given.kills, given.rate_seconds, given.seed)
-        try:
-            found = asyncio.run(work)
-        except BaseException:
-            print(f"seed {given.seed}", file=sys.stderr)
-            raise
-    print(json.dumps(found))
+        report(work, given.seed)
 
 
 if __name__ == "__main__":

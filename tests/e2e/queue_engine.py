@@ -7,6 +7,7 @@ import os
 import sys
 
 import durable
+from tests.e2e.campaign_store import serve_until_killed
 
 
 async def note(n: int) -> int:
@@ -24,11 +25,5 @@ async def queued(ctx: durable.Context, n: int) -> int:
     return await ctx.run(note, n)
 
 
-async def main(store: str) -> None:
-    async with durable.open(store, durability="process"):
-        print("ready", flush=True)
-        await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(serve_until_killed(sys.argv[1]))

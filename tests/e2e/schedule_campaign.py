@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +20,7 @@ from typing import Any
 
 import durable
 from durable.engine.schedule_operations import Overlap
-from tests.e2e.campaign_store import CampaignStore, EngineProcesses, campaign_store
+from tests.e2e.campaign_store import CampaignStore, EngineProcesses, campaign_store, report
 from tests.e2e.schedule_engine import PERIOD_MS, ticked
 
 POLICIES: tuple[Overlap, ...] = ("allow", "skip", "queue", "cancel")
@@ -180,12 +178,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, campaign_store(Path(name), postgres=given.postgres) as store:
-        try:
-            found = asyncio.run(campaign(store, given.seconds, given.kills, given.seed))
-        except BaseException:
-            print(f"seed {given.seed}", file=sys.stderr)
-            raise
-    print(json.dumps(found))
+        report(campaign(store, given.seconds, given.kills, given.seed), given.seed)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 import durable
+from tests.e2e.campaign_store import serve_until_killed
 
 PERIOD_MS = 500
 
@@ -24,11 +25,5 @@ async def ticked(ctx: durable.Context) -> str:
     return await ctx.run(note, "done")
 
 
-async def main(store: str) -> None:
-    async with durable.open(store, durability="process"):
-        print("ready", flush=True)
-        await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(serve_until_killed(sys.argv[1]))

@@ -27,8 +27,8 @@ from durable.http.dashboard_mount import DashboardMount
 from durable.http.serve import listen, serving
 from durable.http.server_state import Site
 from durable.store.direct_store import DirectStore
-from durable.store.port import open_direct
 from tests.conftest import TOKEN
+from tests.direct_store import opened_store
 from tests.waiting import first_prompt, in_state, until
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
@@ -111,15 +111,6 @@ async def site(engine: durable.Engine, tmp_path: Path) -> Site:
 async def pages(site: Site, target: str) -> AsyncIterator[Pages]:
     async with logged_in(site, target) as found:
         yield found
-
-
-@asynccontextmanager
-async def opened_store(target: str) -> AsyncIterator[DirectStore]:
-    store = await open_direct(target)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 @asynccontextmanager

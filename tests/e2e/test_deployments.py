@@ -154,6 +154,21 @@ async def test_new_work_for_engines_that_are_gone_is_told(tmp_path: Path) -> Non
     assert problem.message.startswith("1 new executions go to the deployment v1")
 
 
+async def test_a_move_finds_what_is_behind_the_executions_of_others(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    for deployment in ("v1", "v2"):  # those of v2 are newer, and wait as well
+        async with durable.open(tmp_path / ".durable" / "state.db", deployment=deployment) as engine:
+            for number in range(3):
+                await waiting(engine, await engine.start(parcel, id=f"{deployment}-{number}"))
+    move = ("deployment", "move", "v2", "--dry-run", "--json", "--from")
+    for limit, count in ((2, 2), (10, 3)):
+        moved = terminal.durable(*move, "v1", "--limit", str(limit))
+        assert {each["id"] for each in moved.data} == {f"v1-{2 - number}" for number in range(count)}, (
+            "the newest first"
+        )
+    terminal.durable(*move, "v9").failed(3, "no deployment 'v9'", "durable deployment list")
+
+
 async def test_two_releases_as_processes(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     releases = {"old": JOBS.format(release="old", extra="pass"), "new": JOBS.format(release="new", extra=SLEEPS)}

@@ -12,8 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from durable.core.limits import BLOB_GRACE_S, INLINE_CHARS_MAX, VALUE_BYTES_MAX
 from durable.core.value_codec import ValueCodec
 from durable.sessions.checkpoints.retention import sweep_chunks
 from durable.store.direct_store import DirectStore
-from durable.store.port import open_direct
 from durable.store.postgres import doctor as postgres_doctor
 from durable.store.upkeep import copy, doctor
 from durable.store.upkeep.backup import backup
 from durable.store.upkeep.copied_tables import USED_BLOBS
 from durable.store.upkeep.gc import collect
 from durable.store.upkeep.record_checks import Finding
+from tests.direct_store import opened_store
 from tests.postgres_server import PostgresServer, behind
 
 CHARS = 1_400_000
@@ -59,15 +58,6 @@ async def job(ctx: durable.Context, text: str) -> list[str]:
     third = await ctx.signal("more")
     fourth = await ctx.ask("Well?", schema=str, context=CONTEXT)
     return [text, first, second, third, fourth]
-
-
-@asynccontextmanager
-async def direct(place: str) -> AsyncIterator[DirectStore]:
-    store = await open_direct(place)
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 async def until_asked(engine: durable.Engine, id: str) -> str:
@@ -148,7 +138,7 @@ async def test_a_blob_goes_with_the_last_value_that_refers_to_it(own_place: str)
     async with durable.open(own_place) as engine:
         await (await engine.start(child, 3, id="one")).result()
         await (await engine.start(child, 3, id="two")).result()
-    async with direct(own_place) as store:
+    async with opened_store(own_place) as store:
         URLS[store.name] = own_place
         assert await blobs_of(store) == 1, "both have the same value"
         now = int(time.time() * 1000) + 60_000
@@ -162,7 +152,7 @@ async def test_a_blob_goes_with_the_last_value_that_refers_to_it(own_place: str)
 async def test_a_value_that_is_put_while_it_could_be_swept_stays(own_place: str) -> None:
     data = base64.b64encode(b'"%s"' % (b"7" * CHARS)).decode()
     create = {"timeoutAt": 2**53 - 1, "tags": {"resonate:external": "true"}}
-    async with direct(own_place) as store:
+    async with opened_store(own_place) as store:
         URLS[store.name] = own_place
         await store.request("promise.create", {**create, "id": "a", "param": {"data": data}})
         rows(own_place, "DELETE FROM promises RETURNING 1")
@@ -181,7 +171,7 @@ async def test_a_value_that_is_put_while_it_could_be_swept_stays(own_place: str)
 
 async def test_data_of_others_that_looks_like_a_reference_is_data(own_place: str) -> None:
     texts = ["@", "@=", "@" + "0" * 64 + ":b:" + "0" * 32, "@:b:", "@" + "é" * INLINE_CHARS_MAX]
-    async with direct(own_place) as store:
+    async with opened_store(own_place) as store:
         for n, text in enumerate(texts):
             tags = {"resonate:external": "true"}
             create = {"id": f"p{n}", "timeoutAt": 2**53 - 1, "param": {"data": text}, "tags": tags}
@@ -244,7 +234,7 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
     assert not doctor.examine(path)
     (blob,) = (tmp_path / "work.db.d" / "blobs").glob("??/*")
     blob.write_bytes(b"something else")
-    async with direct(str(path)) as store:
+    async with opened_store(str(path)) as store:
         with pytest.raises(StoreError, match="damaged"):
             await store.request("promise.get", {"id": "exec:one"})
         blob.unlink()
@@ -301,7 +291,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("point", ["before INSERT", "after INSERT", "before COMMIT", "after COMMIT"])
 async def test_no_kill_leaves_a_row_without_its_blob(tmp_path: Path, point: str) -> None:
     path = tmp_path / "work.db"
-    async with direct(str(path)):
+    async with opened_store(str(path)):
         pass
     script = textwrap.dedent(KILLED)
     done = await asyncio.to_thread(
@@ -310,7 +300,7 @@ async def test_no_kill_leaves_a_row_without_its_blob(tmp_path: Path, point: str)
     assert done.returncode == -signal.SIGKILL
     there = list((tmp_path / "work.db.d" / "blobs").glob("??/*"))
     assert len(there) == 1, "it was written before its row"
-    async with direct(str(path)) as store:
+    async with opened_store(str(path)) as store:
         recorded = await store.reads.get_promise("a")
         if point == "after COMMIT":
             assert recorded is not None

@@ -95,9 +95,7 @@ async def delete(chosen: Settings, name: str) -> int:
 @click.option(
     "--with", "targets", metavar="MODULE|FILE", multiple=True, help="NAME's code; else where it was loaded from last."
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most so many of a state."
-)
+@click.option("--limit", type=click.IntRange(min=1), default=10_000, show_default=True, help="At most so many.")
 @click.option("--dry-run", is_flag=True, help="Only say which would.")
 @asynchronous
 async def move(
@@ -137,15 +135,18 @@ async def _chosen_rows(
     engine: Engine, execution_ids: tuple[str, ...], old: str | None, limit: int
 ) -> list[ExecutionRow]:
     from durable.cli.execution_status import find
-    from durable.engine.deployment_operations import is_of
-    from durable.executions.states import OPEN
+    from durable.core.errors import NotFound
+    from durable.engine.deployment_operations import list_deployments, unsettled_of
 
     if old is None:
         return [await find(engine.store.reads, each.removeprefix(ids.PREFIX)) for each in execution_ids]
-    rows: list[ExecutionRow] = []
-    for state in OPEN:
-        rows += await engine.executions(state=state.value, limit=limit)
-    return [row for row in rows if is_of(row, old)]
+    if old and old not in {each.name for each in await list_deployments(engine.store)}:
+        raise NotFound("deployment", old, "`durable deployment list` shows what there is")
+    rows, place = await unsettled_of(engine.store.reads, old, limit=limit)
+    while place is not None and len(rows) < limit:
+        more, place = await unsettled_of(engine.store.reads, old, limit=limit - len(rows), after=place)
+        rows += more
+    return rows
 
 
 async def _move(engine: Engine, row: ExecutionRow, name: str, missing: dict[str, str], *, dry_run: bool) -> ReplayCheck:

@@ -69,11 +69,13 @@ class ValueCodec:
         for number, part in enumerate(text.split(","), 1):
             key_id, colon, key = part.strip().partition(":")
             try:
-                keys[key_id] = base64.b64decode(key, validate=True)
+                raw = base64.b64decode(key, validate=True)
             except (binascii.Error, ValueError):
                 colon = ""
             if not colon:
                 raise BadArguments(f"{KEYS_VARIABLE} is id:base64,id:base64,…; entry {number} is not")
+            if keys.setdefault(key_id, raw) != raw:
+                raise BadArguments(f"{KEYS_VARIABLE} has two keys with the id {key_id!r}; name one otherwise")
         return cls(keys, current=next(iter(keys)))
 
     def __repr__(self) -> str:

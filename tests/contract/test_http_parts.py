@@ -61,7 +61,7 @@ def test_a_rate_delays_before_it_refuses_and_recovers() -> None:
     assert rate.take("a", 10.0) == 0.0
 
 
-@pytest.mark.parametrize("text", ["plain", "é", "\u2028", "\x85", "😀", "a\u2029b😀c"])
+@pytest.mark.parametrize("text", ["plain", "é", "\u2028", "\x85", "😀", "a\u2029b😀c", 'é"\\', 'é\\\\"\\u00e9\n\0'])
 def test_events_are_ascii_and_say_the_same(text: str) -> None:
     written = ascii_json(json.dumps({"k": text}, ensure_ascii=False))
     assert written.isascii()

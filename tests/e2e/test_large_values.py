@@ -24,10 +24,12 @@ from durable.core.limits import BLOB_GRACE_S, INLINE_CHARS_MAX, VALUE_BYTES_MAX
 from durable.core.value_codec import ValueCodec
 from durable.sessions.checkpoints.retention import sweep_chunks
 from durable.store.direct_store import DirectStore
+from durable.store.postgres import doctor as postgres_doctor
 from durable.store.upkeep import copy, doctor
 from durable.store.upkeep.backup import backup
 from durable.store.upkeep.copied_tables import USED_BLOBS
 from durable.store.upkeep.gc import collect
+from durable.store.upkeep.record_checks import Finding
 from tests.direct_store import opened_store
 from tests.postgres_server import PostgresServer, behind
 
@@ -240,6 +242,26 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
             await store.reads.get_execution("one")
         await store.request("engine.list", {})  # the others have their answers
     assert [each.check for each in doctor.examine(path)] == ["large values"]
+
+
+def findings(place: str) -> list[Finding]:
+    if place.startswith("postgresql:"):
+        return postgres_doctor.examine_database(place)
+    return doctor.examine(Path(place))
+
+
+async def test_doctor_tells_of_damaged_blobs_also_of_signals(own_place: str, tmp_path: Path) -> None:
+    async with durable.open(own_place, serve=False) as client:
+        await client.start(job, "short", id="one")
+        await client.signal("one", "more", SIGNAL)
+    assert not [each for each in findings(own_place) if each.check == "large values"]
+    if own_place.startswith("postgresql:"):
+        rows(own_place, "UPDATE blob_parts SET data = 'x' RETURNING 1")
+    else:
+        (blob,) = (tmp_path / "work.db.d" / "blobs").glob("??/*")
+        blob.write_bytes(b"x")
+    (finding,) = [each for each in findings(own_place) if each.check == "large values"]
+    assert finding.message == "exec:one, a signal more: the blob of a recorded value is damaged; restore a backup"
 
 
 KILLED = """

@@ -12,7 +12,7 @@ import pytest
 
 import durable
 from durable.core import value_codec
-from durable.core.errors import KeyUnavailable
+from durable.core.errors import KeyUnavailable, StoreRefused
 from durable.core.value_codec import ValueCodec
 from durable.executions.rekeying import keys_in_use, rekey
 from durable.store.operations import sealed_values
@@ -78,6 +78,28 @@ async def test_without_the_old_key_nothing_is_written(tmp_path: Path, monkeypatc
         with pytest.raises(KeyUnavailable, match="old"):
             [count async for count in rekey(client.store, codec)]
         assert await keys_in_use(client.store) == {"old": 2}
+
+
+async def test_a_page_ends_where_enough_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_values, "REKEY_BYTES", 1_000_000)
+    async with durable.open(tmp_path / "work.db", serve=False) as client:
+        for id in ("a", "b", "c"):
+            create = {"timeoutAt": 2**53 - 1, "tags": {"resonate:external": "true"}}
+            await client.store.request("promise.create", {**create, "id": id, "param": {"data": LARGE}})
+        cursors, after = list[str](), ""
+        while after := (await client.store.request("sealed.page", {"after": after})).data["next"]:
+            cursors.append(after)
+        assert cursors[:4] == ['["param",["a"]]', '["param",["b"]]', '["param",["c"]]', '["value",[]]']
+
+
+@pytest.mark.parametrize(
+    "after", ["x", "[]]", '["nope",[]]', '["param",[{}]]', '["param",["a","b"]]', '["signal",["a"]]']
+)
+async def test_a_cursor_that_somebody_made_up_is_refused(tmp_path: Path, after: str) -> None:
+    async with durable.open(tmp_path / "work.db", serve=False) as client:
+        with pytest.raises(StoreRefused) as refused:
+            await client.store.request("sealed.page", {"after": after})
+        assert refused.value.status == 400
 
 
 async def test_the_command_says_which_keys_are_needed(tmp_path: Path) -> None:

@@ -162,14 +162,17 @@ def test_a_codec_says_what_is_wrong_and_shows_no_key(monkeypatch: pytest.MonkeyP
         assert secret not in str(told.value)
         assert "111" not in str(told.value)
     assert "1111" not in repr(durable.ValueCodec({"a": KEY}, current="a"))
-    monkeypatch.setenv("DURABLE_KEYS", f"k1:{secret},k2:no base64!")
-    with pytest.raises(durable.BadArguments, match="entry 2") as told:
-        durable.ValueCodec.from_environment()
-    assert secret not in str(told.value)
-    monkeypatch.setenv("DURABLE_KEYS", "nonsense")
-    with pytest.raises(durable.BadArguments, match="entry 1 is not"):
-        durable.ValueCodec.from_environment()
-    monkeypatch.setenv("DURABLE_KEYS", f"k1:{secret}, k2:{base64.b64encode(OTHER).decode()}")
+    other = base64.b64encode(OTHER).decode()
+    for entries, why in (
+        (f"k1:{secret},k2:no base64!", "entry 2"),
+        ("k1", "entry 1"),
+        (f"k1:{secret},k1:{other}", "two keys with the id 'k1'"),
+    ):
+        monkeypatch.setenv("DURABLE_KEYS", entries)
+        with pytest.raises(durable.BadArguments, match=why) as told:
+            durable.ValueCodec.from_environment()
+        assert secret not in str(told.value)
+    monkeypatch.setenv("DURABLE_KEYS", f"k1:{secret}, k2:{other}")
     found = durable.ValueCodec.from_environment()
     assert found is not None
     assert found.current == "k1"

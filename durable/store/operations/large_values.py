@@ -60,11 +60,16 @@ def unescaped(text: str) -> str:
     return text.removeprefix(_ESCAPE)
 
 
+def is_blob_of(reference: Reference, data: bytes) -> bool:
+    """Whether these are the bytes that a reference was made of."""
+    return hashlib.sha256(data).hexdigest()[:_CHECK_CHARS] == reference.check
+
+
 def opened(reference: Reference, data: bytes | None) -> str:
     """The data that a reference stands for, from the bytes of its blob. StoreError: they are gone, or others."""
     if data is None:
         raise StoreError(f"the store lacks the blob {reference.address} of a value; run `durable doctor`")
-    if hashlib.sha256(data).hexdigest()[:_CHECK_CHARS] != reference.check:
+    if not is_blob_of(reference, data):
         raise StoreError(f"the blob {reference.address} of a value is damaged; run `durable doctor`")
     return base64.b64encode(data).decode("ascii") if reference.form == _BASE64 else data.decode()
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from durable.core.limits import REKEY_BYTES, REKEY_ROWS
-from durable.core.value_codec import SEALED_HEAD_CHARS, sealed_by
+from durable.core.value_codec import sealed_by
 from durable.store.operations.large_values import reference_of
 from durable.store.operations.promises import check_value
 from durable.store.operations.row_records import Row, dump, load_value
@@ -69,7 +69,27 @@ _ORDER = [*_PLACES]
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     place: str = _ORDER[0]
-    key: list[Any] = []
+    key: list[str | int] = []
+
+
+def _cursor(after: str) -> _Cursor:
+    """The cursor that a page gave; the first one of "". Refused."""
+    try:
+        cursor = msgspec.json.decode(after, type=_Cursor) if after else _Cursor()
+    except msgspec.MsgspecError:
+        raise Refused(400, "the cursor is none: take it from `next` of the page before") from None
+    _check_place(cursor.place, cursor.key or [""] * _parts(cursor.place))
+    return cursor
+
+
+def _parts(place: str) -> int:
+    """The parts of the keys of a place."""
+    return _PLACES[place].one.count("?") if place in _PLACES else 0
+
+
+def _check_place(place: str, key: list[str | int]) -> None:
+    if place not in _PLACES or len(key) != _parts(place):
+        raise Refused(400, f"{place!r} with {len(key)} parts of a key is no place of values")
 
 
 def page(tx: Tx, request: SealedPage) -> Answer:
@@ -77,14 +97,15 @@ def page(tx: Tx, request: SealedPage) -> Answer:
 
     `next` is the cursor of the next page, "" behind the last one.
     """
-    cursor = msgspec.json.decode(request.after, type=_Cursor) if request.after else _Cursor()
+    cursor = _cursor(request.after)
     place = _PLACES[cursor.place]
     sql = place.after if cursor.key else place.first
     rows = tx.rows(sql, (*cursor.key, REKEY_ROWS))
     found, size, last = list[dict[str, Any]](), 0, cursor.key
     for row in rows:
         last = list(row[:-1])
-        key_id = sealed_by(_head(tx, cursor.place, row) or "")
+        text = _begun(tx, cursor.place, row) or ""
+        key_id, size = sealed_by(text), size + len(text)
         if key_id is not None and key_id != request.but:
             value: dict[str, Any] = {"place": cursor.place, "key": last, "sealed_by": key_id}
             if request.whole:
@@ -101,12 +122,10 @@ def page(tx: Tx, request: SealedPage) -> Answer:
     return Answer(200, {"values": found, "next": dump(_Cursor(cursor.place, last))})
 
 
-def _head(tx: Tx, place: str, row: Row) -> str | None:
-    """The beginning of a row's value."""
+def _begun(tx: Tx, place: str, row: Row) -> str | None:
+    """A row's value, or the beginning of it: all of one that lies in a blob was read for that."""
     text = load_value(row[-1]).data if place == "schedule" else row[-1]
-    if text is not None and reference_of(text) is not None:
-        text = tx.values.whole(text)
-    return None if text is None else text[:SEALED_HEAD_CHARS]
+    return tx.values.whole(text) if text is not None and reference_of(text) is not None else text
 
 
 def _data(tx: Tx, place: str, key: list[Any]) -> str | None:
@@ -119,9 +138,8 @@ def _data(tx: Tx, place: str, key: list[Any]) -> str | None:
 
 def reseal(tx: Tx, request: ValueReseal) -> Answer:
     """Write a value anew, if it still is the one whose digest is given: `changed` says whether."""
-    place = _PLACES.get(request.place)
-    if place is None or place.one.count("?") != len(request.key):
-        raise Refused(400, f"{request.place!r} with {len(request.key)} parts of a key is no place of values")
+    _check_place(request.place, request.key)
+    place = _PLACES[request.place]
     check_value(Value(data=request.data))
     if request.place != "letter":
         tx.lock_promise(str(request.key[0]))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from durable.core.errors import StoreMissing
 from durable.core.limits import BLOB_GRACE_S
 from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
-from durable.store.postgres.chunks import UNUSED
+from durable.store.postgres.chunks import UNUSED, kept_chunk
 from durable.store.postgres.connection import (
     KEY_BYTES,
     VERSION_MIN,
@@ -235,8 +236,8 @@ def _living(looked: _Looked) -> tuple[Callable[[str], bool], int]:
     return alive, now
 
 
-def _lacking(looked: _Looked) -> Iterator[str]:
-    return record_checks.lacking_values(looked.run, {row[0] for row in looked.run("SELECT digest FROM blobs")})
+def _large_values(looked: _Looked) -> Iterator[str]:
+    return record_checks.large_values(looked.run, partial(kept_chunk, looked.connection))
 
 
 def _missing(looked: _Looked, elsewhere: Container[str]) -> Iterator[str]:
@@ -273,7 +274,7 @@ _STORE: dict[str, _Look] = {
     "key": _key,
     "invariants": lambda looked: record_checks.invariants(looked.run),
     "values": lambda looked: record_checks.values(looked.run),
-    "large values": _lacking,
+    "large values": _large_values,
     "engines": _engines,
     "deployments": _deployments,
     "blobs": _orphans,

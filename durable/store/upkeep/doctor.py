@@ -16,6 +16,7 @@ from durable.core.errors import StoreError
 from durable.core.limits import DISK_FREE_BYTES_MIN
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.file import APPLICATION_ID, load_key, migrations, reading
+from durable.store.sqlite.value_files import ValueFiles
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 from durable.store.upkeep import record_checks
 from durable.store.upkeep.blobs import blobs, directory, orphans
@@ -111,8 +112,8 @@ def _missing(connection: sqlite3.Connection, path: Path, elsewhere: Iterable[str
     yield from record_checks.missing(connection.execute, there, f"put {directory(path)} back, or set DURABLE_BLOBS")
 
 
-def _lacking(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
-    yield from record_checks.lacking_values(connection.execute, {each.name for each in blobs(path)})
+def _large_values(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
+    return record_checks.large_values(connection.execute, ValueFiles(path).read)
 
 
 def _engines(connection: sqlite3.Connection, path: Path) -> Iterator[str]:
@@ -170,7 +171,7 @@ _IN_THE_FILE: dict[str, _Look] = {
     "journal": _journal,
     "invariants": lambda connection, _: record_checks.invariants(connection.execute),
     "values": lambda connection, _: record_checks.values(connection.execute),
-    "large values": _lacking,
+    "large values": _large_values,
     "engines": _engines,
     "deployments": _deployments,
     "chunks": _missing,

@@ -16,7 +16,7 @@ from durable.core.errors import DurableError, StoreError
 from durable.core.ids import PREFIX
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.core.value_codec import SEALED
-from durable.store.operations.large_values import Reference, reference_of
+from durable.store.operations.large_values import Reference, is_blob_of, reference_of
 from durable.store.operations.row_records import Row
 from durable.store.upkeep.invariants import broken
 
@@ -143,23 +143,37 @@ def missing(run: Runs, there: Container[str], back: str) -> Iterator[str]:
         yield f"checkpoint {checkpoint} of session {session!r} lacks {count} chunks; {back}"
 
 
-def lacking_values(run: Runs, there: Container[str]) -> Iterator[str]:
-    """Recorded values whose blob is gone. `there`: the addresses of blobs."""
-    lacking = []
-    for promise, state, param, value in run(_LARGE, ()):
-        for text in (param, value):
-            reference = _reference(text)
-            if reference is not None and reference.address not in there:
-                lacking.append((promise, state))
-    for promise, state in lacking[:SHOWN_MAX]:
-        yield f"{promise}: the blob of a recorded value is gone; {_how_to_go_on(promise, state)}"
-    if len(lacking) > SHOWN_MAX:
-        yield f"{len(lacking) - SHOWN_MAX} more recorded values lack their blobs; restore a backup"
+def large_values(run: Runs, read: Callable[[str], bytes | None]) -> Iterator[str]:
+    """Recorded values and signals whose blob is gone or damaged. `read`: the bytes of a blob by its address."""
+    known, count = dict[Reference, str](), 0
+    for promise, state, *texts in run(_LARGE, ()):
+        for reference in filter(None, map(_reference, texts)):
+            if reference not in known:
+                known[reference] = _why_unreadable(reference, read)
+            if known[reference]:
+                count += 1
+                if count <= SHOWN_MAX:
+                    how = "restore a backup" if state is None else _how_to_go_on(promise, state)
+                    yield f"{promise}: the blob of a recorded value is {known[reference]}; {how}"
+    if count > SHOWN_MAX:
+        yield f"{count - SHOWN_MAX} more recorded values lack their blobs; restore a backup"
+
+
+def _why_unreadable(reference: Reference, read: Callable[[str], bytes | None]) -> str:
+    try:
+        data = read(reference.address)
+    except StoreError as error:
+        return f"not readable ({error})"
+    if data is None:
+        return "gone"
+    return "" if is_blob_of(reference, data) else "damaged"
 
 
 _LARGE = (
     "SELECT id, state, param_data, value_data FROM promises"
-    " WHERE substr(param_data, 1, 1) = '@' OR substr(value_data, 1, 1) = '@' ORDER BY id"
+    " WHERE substr(param_data, 1, 1) = '@' OR substr(value_data, 1, 1) = '@'"
+    " UNION ALL SELECT execution || ', a signal ' || name, NULL, data, NULL FROM signals WHERE substr(data, 1, 1) = '@'"
+    " ORDER BY 1"
 )
 
 

@@ -44,7 +44,8 @@ def split_target(target: str) -> tuple[str, str]:
     """Where to load from (an absolute path or a module's name) and function of FILE::FUNC; loads nothing. Unusable."""
     place, separator, name = target.rpartition("::")
     if not separator or not place or not name:
-        example = f"{target}::main" if target.endswith(".py") else f"jobs.py::{name or 'main'}"
+        file, suffix, function = target.partition(".py")
+        example = f"{file}.py::{function.strip(':') or 'main'}" if suffix else f"jobs.py::{name or 'main'}"
         raise Unusable(f"{target!r} names no function; write FILE::FUNC, for instance {example}")
     return place_of(place), name
 

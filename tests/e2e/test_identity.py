@@ -221,6 +221,12 @@ def test_what_was_renamed_goes_on_under_its_new_name(terminal: Terminal) -> None
     assert terminal.durable("schedule", "list", "--json").data[0]["function"] == "jobs.py::each_night@1"
     terminal.durable("alias", "nightly.py::nightly", "jobs.py::each_night").failed(3, "nothing is recorded")
     terminal.durable("alias", "a::", "b").failed(2, "names no function")
+    for target, example in (
+        ("jobs.py:count", "jobs.py::count"),
+        ("jobs.py::", "jobs.py::main"),
+        ("count", "jobs.py::count"),
+    ):
+        terminal.durable("run", target).failed(2, f"for instance {example}")
     # In code: a program that says what it was called before serves what is recorded so.
     place(
         terminal,

@@ -27,6 +27,7 @@ class ValueFiles:
         draft = path.with_name(f".{secrets.token_hex(8)}")
         try:
             if touched(path):
+                sync_path(path.parent)  # who wrote it may have been killed before that
                 return
             changed = [path.parent]
             for folder in (self._root, path.parent):

@@ -246,7 +246,12 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
         blob.mkdir()
         with pytest.raises(ValueDamaged, match=f"the blob {blob.name} of a value cannot be read: Is a directory"):
             await (await client.get("one")).result()
-        assert (await client.get("one")).id == "one"
+        with pytest.raises(ValueDamaged):
+            await client.export("one")
+    command = [sys.executable, "-m", "durable.cli", "--store", str(path), "result", "one"]
+    told = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert blob.name in told.stderr
     assert [each.check for each in doctor.examine(path)] == ["large values"]
 
 

@@ -255,6 +255,21 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
     assert [each.check for each in doctor.examine(path)] == ["large values"]
 
 
+async def test_a_list_reads_no_large_values(place: str) -> None:
+    async with durable.open(place) as engine:
+        await (await engine.start(length, ARGUMENT, id="large")).result()
+        await (await engine.start(child, 7, id="result")).result()
+        await (await engine.start(length, "@short", id="short")).result()
+        reads = engine.store.reads
+        rows = {row.id: row for row in await reads.list_executions(whole=False)}
+        assert rows["large"].param == rows["result"].value == "(a value above 1 MiB)"
+        assert rows["large"].value == len(ARGUMENT)
+        assert rows["short"].param["args"] == ["@short"]
+        whole = {row.id: row for row in await reads.list_executions()}
+        assert whole["large"].param["args"] == [ARGUMENT]
+        assert list(whole) == list(rows) == ["short", "result", "large"]
+
+
 @contextmanager
 def blobs_gone(place: str) -> Iterator[None]:
     """In the block the store has no blob; after it they are as they were."""

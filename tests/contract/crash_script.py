@@ -519,6 +519,24 @@ def _imported() -> list[Step]:
                 "logged": "{}",
             },
         ),
+        Request(
+            "execution.import",
+            {
+                "promises": [recorded("exec:rewound", "pending", target="poll://any@g", durable_function=FUNCTION)],
+                "starts": 1,
+                "begins": True,
+                "rewinds": {"id": "exec:cleans-up", "reason": "rewound", "open": []},
+            },
+        ),
+        Request(
+            "execution.import",
+            {
+                "promises": [recorded("exec:twice", "pending", target="poll://any@g", durable_function=FUNCTION)],
+                "starts": 1,
+                "rewinds": {"id": "exec:cleans-up", "reason": "rewound"},
+            },
+            412,
+        ),
         Request("execution.source", {"id": "exec:moved", "source": "/app/jobs.py"}),
         Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c7", "shop": "x"}}),
         Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c8", "shop": None}}),

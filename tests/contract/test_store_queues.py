@@ -411,6 +411,20 @@ async def test_no_more_are_let_in_ahead_than_an_engine_has_room_for(tmp_path: Pa
     assert rules(tmp_path / "s.db") == []
 
 
+async def test_a_word_for_calls_that_are_one_is_of_one_function(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        await limit(store)
+        assert (await enqueue(store, "one", dedupe="d"))["made"]
+        newer = {"queue": "q", "promise": execution("newer", function="app.py::job@2"), "dedupe": "d"}
+        answer = (await store.request("queue.enqueue", newer)).data
+        assert (answer["made"], answer["promise"]["id"]) == (False, "exec:one")
+        other = {**newer, "promise": execution("other", function="app.py::other@1")}
+        with pytest.raises(StoreRefused, match="'d' of the queue 'q' is a call of app.py::job@1, not of app.py::other"):
+            await store.request("queue.enqueue", other)
+        assert await status(store, "promise.get", {"id": "exec:other"}) == 404
+    assert rules(tmp_path / "s.db") == []
+
+
 async def test_a_function_that_nobody_serves_holds_no_place(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         inbox = await engine(store)

@@ -58,7 +58,7 @@ def settle_pending(
         _unlink(tx, record)
     if row[10]:
         tx.effects.settled[promise_id] = record
-        if CHILD not in record["tags"]:  # a link is no task
+        if CHILD not in record["tags"] or "resonate:target" in record["tags"]:  # a link is no task
             _end_task(tx, promise_id, outcome or ENDED[state])
         _tell_awaiters(tx, promise_id, record, data)
     else:

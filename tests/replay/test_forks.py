@@ -246,6 +246,7 @@ async def test_what_was_rewound_undoes_nothing_and_leaves_no_child_behind(anywhe
     inner = await anywhere.rewind("inner", step=2)
     assert "inner-rewind-1 has taken its place" in await outer.result(20)
     await in_state(anywhere, inner, "waiting")
+    await in_state(anywhere, await anywhere.get("inner-rewind-1@@2"), "waiting")
     assert performed == ["done", "first", "first"], "the child begins anew, and nothing was undone"
     children = {row.id: row.state for row in await anywhere.executions() if "@@" in row.id}
     assert children.pop("inner@@2") == "cancelled"

@@ -72,6 +72,8 @@ class _Wanted:
                 self.promises.add(name)
             case requests.PromiseSettle(id=name) | Deadline(id=name):
                 self._settles(name)
+            case requests.SignalSend(expected=str(wait)) if wait:
+                self._settles(wait)
             case requests.TaskCreate(action=action):
                 self.promises.add(action.data.id)
                 self.branches.add(action.data.id)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from durable.core.errors import StoreRefused
 from durable.core.ids import MAILBOX
 from durable.store.operations.large_values import MARK, opened, reference_of, unescaped
 from durable.store.operations.row_records import PROMISE, Row, dump, load_tags, of_a_row, promise_record
@@ -19,6 +20,11 @@ _SESSION = (
 )
 _AFTER_MAILBOXES = MAILBOX.removesuffix("~") + "\x7f"
 """The first name that sorts behind every mailbox."""
+
+
+def not_text(error: UnicodeEncodeError) -> StoreRefused:
+    """The refusal of a read whose parameter no store can hold."""
+    return StoreRefused("read", 400, f"text that cannot be written as UTF-8: {error}")
 
 
 class PageReads:

@@ -8,6 +8,7 @@ of this process whose loop goes on gets a function with its lease: the transacti
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -61,7 +62,7 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
         found = [rows[task_id] for task_id in ids if task_id in rows]
     promises = _promises_of(tx, found)
     for row in found:
-        end = _taking(tx, row) if tx.ends else None
+        end = _taking(tx, row, Counter()) if tx.ends else None
         if end is not None:
             _push(tx, end, row, promises)
         else:
@@ -70,12 +71,14 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
 
 def offer_all(tx: Tx) -> None:
     """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
-    chosen = []
+    chosen, of_queues = [], Counter[tuple[str, str]]()
     if with_slots(tx.ends):
         for row in tx.each(_DUE, (tx.now, _groups(tx.ends))):
-            end = _taking(tx, row)
+            end = _taking(tx, row, of_queues)
             if end is not None:
                 chosen.append((end, row))
+                if row[8] is not None:
+                    of_queues[row[8], end.engine] += 1
             elif not with_slots(tx.ends):
                 break
     claimed = tx.claim([(row[0], row[2]) for _, row in chosen])
@@ -136,9 +139,12 @@ def _promises_of(tx: Tx, rows: list[Row]) -> dict[str, Row]:
     return tx.promise_rows([row[0] for row in rows if row[6] and row[7] is None]) if begins else {}
 
 
-def _taking(tx: Tx, row: Row) -> MessageEnd | None:
-    """The connection that gets the task, with a slot taken for it."""
-    end = _choose(tx, row)
+def _taking(tx: Tx, row: Row, chosen: Counter[tuple[str, str]]) -> MessageEnd | None:
+    """The connection that gets the task, with a slot taken for it.
+
+    chosen: by queue and engine, the tasks that were chosen before it and of which nothing is written yet.
+    """
+    end = _choose(tx, row, chosen)
     if end is not None and end.slots is not None:
         if not end.slots.take():
             return None
@@ -160,11 +166,11 @@ def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Row]) -> None:
     tx.effects.pushes.append((end, execute_message(task_id, version)))
 
 
-def _choose(tx: Tx, row: Row) -> MessageEnd | None:
+def _choose(tx: Tx, row: Row, chosen: Counter[tuple[str, str]]) -> MessageEnd | None:
     task_id, version, due, group, preferred, exclusive, function, session, queue, recorded, routes = row
     owner, needed = _owner(tx, session)
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
-    able = [end for end in able if _takes_from(tx, end, queue)]
+    able = [end for end in able if _takes_from(tx, end, queue, chosen[queue, end.engine])]
     if able and deployments.is_pinned(function, session):
         deployment = deployments.owner(tx, function, version, recorded, routes=bool(routes))
         able = [end for end in able if deployments.served_by(tx.served.get(end.engine), deployment)]
@@ -224,12 +230,13 @@ def is_taken(tx: Tx, target: str, queue: str, deployment: str) -> bool:
     )
 
 
-def _takes_from(tx: Tx, end: MessageEnd, queue: str | None) -> bool:
-    """Whether an engine takes executions of that queue, or of none, and may run another one of it."""
+def _takes_from(tx: Tx, end: MessageEnd, queue: str | None, more: int = 0) -> bool:
+    """Whether an engine takes executions of that queue, or of none, and may run another one of it than those that it
+    has and `more`."""
     served = tx.served.get(end.engine)
     if served is not None and served.queues is not None and queue not in served.queues:
         return False
-    return queue is None or engine_has_room(tx, queue, end.engine)
+    return queue is None or engine_has_room(tx, queue, end.engine, more=more)
 
 
 def _mail(tx: Tx, address: str, message: str) -> None:

@@ -79,8 +79,9 @@ def require_place(tx: Tx, queue: str, promise_id: str, engine: str) -> None:
     tx.execute("UPDATE queue_entries SET engine=? WHERE id=?", (engine, promise_id))
 
 
-def engine_has_room(tx: Tx, queue: str, engine: str, but: str = "") -> bool:
-    """Whether an engine may run another execution of a queue. Those that it was offered count; `but` does not."""
+def engine_has_room(tx: Tx, queue: str, engine: str, but: str = "", more: int = 0) -> bool:
+    """Whether an engine may run another execution of a queue. Those that it was offered count, and `more` that are
+    going to be; `but` does not."""
     load = load_of(tx, queue)
     if load is None or load.per_engine is None:
         return True
@@ -90,7 +91,7 @@ def engine_has_room(tx: Tx, queue: str, engine: str, but: str = "") -> bool:
         (queue, engine, but, tx.now),
     )
     assert row is not None
-    return load.engine_has_room(row[0])
+    return load.engine_has_room(row[0] + more)
 
 
 # -- what comes in ----------------------------------------------------------------------------------------------
@@ -337,8 +338,8 @@ def _shorten_line(tx: Tx, entry: QueueEntry) -> None:
         tx.execute(f"DELETE FROM queue_lines{where}", entry.line)
 
 
-def suspended(tx: Tx, promise_id: str) -> None:
-    """The execution waits, and runs on no engine."""
+def off_engine(tx: Tx, promise_id: str) -> None:
+    """The execution waits or is halted, and runs on no engine."""
     row = tx.row("UPDATE queue_entries SET engine=NULL WHERE id=? RETURNING queue", (promise_id,))
     load = None if row is None else load_of(tx, row[0])
     if load is not None and load.per_engine is not None:
@@ -353,7 +354,10 @@ def hold(tx: Tx, promise_id: str, queue: str) -> None:
     """The execution of an entry is halted: before it began it leaves its line; later it keeps its place."""
     tx.lock(queue_key(queue))
     entry = find(tx, promise_id)
-    if entry is None or entry.state is EntryState.ADMITTED:
+    if entry is None:
+        return
+    if entry.state is EntryState.ADMITTED:
+        off_engine(tx, promise_id)
         return
     state = step_entry(entry.state, EntryEvent.HALT)
     _withdraw(tx, entry)

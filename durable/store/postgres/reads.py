@@ -12,6 +12,7 @@ import psycopg
 from durable.core.errors import EngineClosed, StoreUnreachable
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.row_records import Row
+from durable.store.page_reads import not_text
 from durable.store.postgres.address import Address
 from durable.store.postgres.chunks import PARTS
 from durable.store.postgres.connection import connect_async, explain
@@ -63,6 +64,8 @@ class PostgresReads(Reads):
                     if not isinstance(failure, StoreUnreachable) or time.monotonic() >= until or self._closed:
                         raise failure from error
                     await self._dropped()
+                except UnicodeEncodeError as error:
+                    raise not_text(error) from error
                 await asyncio.sleep(RETRY_S)
 
     def _failure(self, error: Exception) -> Exception:

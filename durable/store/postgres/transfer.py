@@ -18,7 +18,7 @@ from durable.store.postgres.connection import connect, explain, is_there, migrat
 from durable.store.postgres.dialect import given, kept
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
-from durable.store.postgres.transaction import lock_number
+from durable.store.postgres.lock_numbers import lock_number
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS
 from durable.store.upkeep.copied_tables import BLOBS, TABLES, WANTED

@@ -1,4 +1,4 @@
-"""What users of a database are allowed and set to, and tables that change under engines that run."""
+"""Users of a database with few rights and odd settings; tables that change under engines that run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 
 from durable.core.errors import StoreError
 from durable.store.operations.lock_keys import promise_key
-from durable.store.postgres.address import address_of
+from durable.store.postgres.address import address_of, lock_number
 from durable.store.postgres.connection import migrate, scripts
-from durable.store.postgres.lock_numbers import lock_number
 from tests.postgres_server import PostgresServer, rows_of
 
 from .opened import acquire, opened, promise, root, settle, state

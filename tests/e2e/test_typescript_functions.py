@@ -185,7 +185,7 @@ async def test_a_schedule_that_typescript_made_begins_its_function(
             made = (await store.request("schedule.get", {"id": "yearly"})).data["schedule"]
             assert made["cron"] == "0 0 1 1 *"
             if kind == "durable serve":
-                begun = (await store.request("schedule.trigger", {"id": "yearly"})).data["promise"]["id"]
+                begun = (await store.request("schedule.trigger", {"id": "yearly"})).data["promise"]
             elif kind == "sdk":
                 due = made["nextRunAt"]
                 await envelope(server, "debug.tick", {"time": due})

@@ -20,8 +20,8 @@ from durable.store.operations.transaction import (
     MessageEnd,
     Tx,
 )
+from durable.store.postgres.address import lock_number
 from durable.store.postgres.dialect import given, kept, kept_list, translated
-from durable.store.postgres.lock_numbers import lock_number
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
 

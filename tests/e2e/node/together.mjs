@@ -45,6 +45,6 @@ function* add_up(ctx, ...numbers) {
 }
 
 for (const each of [pay, deliver, add, add_up]) resonate.register(each.name, each);
-await resonate.schedule("yearly", "0 0 1 1 *", "add_up", 20, 22);
+await resonate.schedule("yearly", "0 0 1 1 *", "add_up", 20, 22, resonate.options({ target: "node" }));
 say({ here: true });
 process.stdin.on("end", () => resonate.stop().then(() => process.exit(0))).resume();

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,8 +21,6 @@ from tests.e2e.resonate_servers import RESONATE_PG, resonate_pg, sdk_server
 
 from .test_resonate_server import envelope
 from .test_serve_node import said
-
-PROGRAM = Path(__file__).parent / "node" / "together.mjs"
 
 
 @pytest.fixture(params=["durable serve", "sdk", "resonate-pg"])
@@ -51,11 +48,10 @@ def server(
 @asynccontextmanager
 async def typescript(node_js: Node, url: str, journal: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program in TypeScript, listening."""
-    shutil.copy(PROGRAM, node_js.directory)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RESONATE")}
     process = await asyncio.create_subprocess_exec(
         node_js.program,
-        str(node_js.directory / PROGRAM.name),
+        str(node_js.directory / "together.mjs"),
         url,
         TOKEN,
         str(journal),

@@ -98,11 +98,11 @@ def connect(address: Address) -> psycopg.Connection[Any]:
     adapt(connection)
     try:
         (pid,) = connection.execute(_PID, prepare=False).fetchone() or (0,)
+        if not _is_pooled(connection, pid):
+            connection.execute(_UNTIMED, prepare=False)
     except psycopg.Error as error:
         connection.close()
         raise explain(address, error) from None
-    if not _is_pooled(connection, pid):
-        connection.execute(_UNTIMED, prepare=False)
     return connection
 
 
@@ -115,11 +115,11 @@ async def connect_async(address: Address) -> psycopg.AsyncConnection[Any]:
     adapt(connection)
     try:
         (pid,) = await (await connection.execute(_PID, prepare=False)).fetchone() or (0,)
+        if not _is_pooled(connection, pid):
+            await connection.execute(_UNTIMED, prepare=False)
     except psycopg.Error as error:
         await connection.close()
         raise explain(address, error) from None
-    if not _is_pooled(connection, pid):
-        await connection.execute(_UNTIMED, prepare=False)
     return connection
 
 

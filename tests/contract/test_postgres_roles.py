@@ -135,7 +135,7 @@ async def test_engines_that_run_wait_while_the_tables_change(postgres_server: Po
     async with opened(url) as store:
         await store.request("promise.create", promise("p"))
         with psycopg.connect(address.conninfo, autocommit=True) as connection:
-            connection.cursor_factory = psycopg.RawCursor  # type: ignore[assignment]
+            connection.cursor_factory = psycopg.RawCursor
             with connection.transaction():
                 migrate(connection, address, scripts())
                 waits = asyncio.ensure_future(state(store, "p"))

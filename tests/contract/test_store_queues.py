@@ -271,6 +271,45 @@ async def test_an_engine_runs_no_more_than_it_may(tmp_path: Path) -> None:
         assert await offered(two) == [first[0]]
 
 
+async def asleep(store: Any, inbox: Inbox, name: str, queue: str, wakes_at: int) -> None:
+    """An execution of a queue that this engine began, and that sleeps until then."""
+    await enqueue(store, name, queue)
+    assert await offered(inbox) == [name]
+    timer = promise(f"exec:{name}.1", timeout_at=wakes_at, resonate_timer="true")
+    await store.request("promise.create", timer)
+    awaited = {"awaited": timer["id"], "awaiter": f"exec:{name}"}
+    actions = [{"kind": "promise.register_callback", "data": awaited}]
+    await store.request("task.suspend", {"id": f"exec:{name}", "version": 1, "actions": actions})
+
+
+async def test_what_wakes_together_is_offered_as_far_as_an_engine_may_run_it(tmp_path: Path) -> None:
+    """What was chosen before it in the same offer counts (specs/queues.md, Q5)."""
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, per_engine=2)
+        await limit(store, "other", per_engine=2)
+        names = [f"x{n}" for n in range(5)]
+        for name in names:
+            await asleep(store, inbox, name, "q", clock.now + 1_000)
+        await asleep(store, inbox, "y", "other", clock.now + 1_000)
+        clock.now += 1_000
+        woken = await offered(inbox)
+        assert "y" in woken, "another queue has room"
+        woken.remove("y")
+        assert len(woken) == 2
+        left = {*names} - {*woken}
+        await store.request("promise.settle", settle(f"exec:{woken[0]}"))
+        [third] = await offered(inbox)
+        assert third in left
+        await store.request("task.halt", {"id": f"exec:{third}", "note": "not now"})
+        [fourth] = await offered(inbox)
+        assert fourth in left, "one that is halted runs on no engine"
+        await limit(store, per_engine=None)
+        assert {third, fourth, *await offered(inbox)} == left
+    assert rules(tmp_path / "s.db") == []
+
+
 async def test_what_a_killed_engine_had_makes_no_other_run_more_than_it_may(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:

@@ -228,7 +228,7 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
         (request.logged, request.id),
     )
     if task[12] is not None:
-        queue_entries.suspended(tx, request.id)
+        queue_entries.off_engine(tx, request.id)
     tx.effects.stopped.add(request.id)
     return Answer(200, {})
 

@@ -54,6 +54,8 @@ _TEXT = "[^\\x00\\ud800-\\udfff]*\\Z"
 type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX, pattern="\\A" + _TEXT)]
 type Cursor = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX + 1, pattern="\\A>" + _TEXT)]
 """`>` and the last id of the page before."""
+type Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a column of a store takes."""
 type Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 type PromiseState = Literal["pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
@@ -194,7 +196,7 @@ class TaskFulfill(Request, frozen=True, kw_only=True):
     """`epoch`, of a cell: the session must still be in it, as for everything else that is written of a session."""
 
     id: Id
-    epoch: int | None = None
+    epoch: Integer | None = None
     version: Natural
     action: ActionSettle
 
@@ -324,14 +326,14 @@ class SessionTake(Ours, frozen=True, kw_only=True):
 
 class SessionWorker(Ours, frozen=True, kw_only=True):
     session: Id
-    epoch: int
+    epoch: Integer
     pid: Natural
     start: Natural
 
 
 class SessionAt(Ours, frozen=True, kw_only=True):
     session: Id
-    epoch: int
+    epoch: Integer
 
 
 class Session(Ours, frozen=True, kw_only=True):
@@ -366,7 +368,7 @@ class CallCreate(Ours, frozen=True, kw_only=True):
     how a new call is settled at once."""
 
     session: Id
-    epoch: int
+    epoch: Integer
     awaiter: Id
     promise: PromiseCreate
     policy: Natural | None = None
@@ -585,7 +587,7 @@ class OutputChunk(msgspec.Struct, frozen=True, array_like=True):
 class OutputAppend(Ours, frozen=True, kw_only=True):
     execution: Id
     session: str | None = None
-    epoch: int | None = None
+    epoch: Integer | None = None
     chunks: list[OutputChunk]
 
 
@@ -604,9 +606,9 @@ class Keep(Ours, frozen=True, kw_only=True):
 
 class CheckpointPublish(Ours, frozen=True, kw_only=True):
     session: Id
-    epoch: int
+    epoch: Integer
     execution: str | None = None
-    n: int | None = None
+    n: Integer | None = None
     statement: Natural
     final: bool
     label: str | None = None
@@ -664,7 +666,7 @@ class ValueReseal(Ours, frozen=True, kw_only=True):
     """A value sealed anew. `before`: SHA-256, in hex, of its data as it was."""
 
     place: str
-    key: list[str | int]
+    key: list[str | Integer]
     before: str
     data: str
 
@@ -841,7 +843,7 @@ class ActorList(Ours, frozen=True, kw_only=True):
     status: str | None = None
     parent: str | None = None
     after: str = ""
-    place: int = 0
+    place: Integer = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
 
 

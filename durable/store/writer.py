@@ -36,6 +36,11 @@ from durable.store.protocol.requests import Answer, Refused
 COMPANY_S = 0.001
 """The time that an unawaited request waits to be committed with another: a short step's creation for its result."""
 
+CELL_END_S = 0.02
+"""The same of a cell's last output and checkpoint, which its end follows: on a busy machine that takes some ms."""
+
+_CELL_END = ("output.append", "checkpoint.publish")
+
 _LOOK_S = 0.001
 _LOOK_REST = 4
 """A look that took longer than that many seconds is followed by a rest of so many times its length: it costs about a
@@ -51,7 +56,7 @@ class Job:
     internal: bool
     kind: str
     awaited: bool = True
-    """Somebody waits for it now. What nobody waits for is committed with what comes soon (COMPANY_S)."""
+    """Somebody waits for it now. What nobody waits for is committed with what comes soon (`company_s`)."""
     may_wait: bool = True
     """Whether it may wait for room on a full disk, if it is of a kind that does."""
     outcome: Answer | Unfinished | Refused | Exception | None = None
@@ -62,6 +67,11 @@ class Job:
     def waits(self) -> bool:
         """Whether it waits for room on a full disk."""
         return self.may_wait and self.kind in PATIENT
+
+    @property
+    def company_s(self) -> float:
+        """The time in s for which it may wait for others to be committed with, where nobody waits for it."""
+        return CELL_END_S if self.kind in _CELL_END else COMPANY_S
 
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
@@ -211,8 +221,10 @@ class Writer(threading.Thread):
         try:
             item = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
             self._drain(item, jobs)
-            if jobs and not any(job.awaited for job in jobs):
-                self._drain(self._queue.get(timeout=COMPANY_S), jobs)
+            began = time.monotonic()
+            while jobs and not self._stopping and not any(job.awaited for job in jobs):
+                left = began + max(job.company_s for job in jobs) - time.monotonic()
+                self._drain(self._queue.get(timeout=max(0.0, left)), jobs)
         except queue.Empty:
             pass
         return jobs

@@ -68,6 +68,7 @@ SMALL = {
 
 WALKS = {
     r"\nWITH RECURSIVE held": "what an execution waits for, a table of the statement's own",
+    r"SELECT \* FROM \(WITH old AS": "what goes with a new checkpoint, tables of the statement's own",
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT name FROM queues WHERE waiting > 0": "the queues in which something waits, by the partial index of those",

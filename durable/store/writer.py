@@ -85,6 +85,14 @@ class Job:
                 raise RuntimeError(f"a refused request had written: {refused}") from refused
 
 
+def _follow(tx: Tx) -> None:
+    """What follows from a request for other executions: orphans end, queues that changed admit what waits."""
+    if tx.effects.orphans:
+        cancel_orphans(tx)
+    if tx.effects.admissible:
+        queue_admission.admit_changed(tx)
+
+
 def _nothing(_tx: Tx, _request: Any) -> Answer:
     """The operation of work that is nobody's request and yet can fail as one."""
     return Answer(200, {})
@@ -350,19 +358,18 @@ class Writer(threading.Thread):
                 tx.swept = sweep(tx, DEADLINES_MAX if self._debug else self.SWEEP_MAX)
             if tx.swept:
                 for job in jobs:
-                    cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
-                    queue_admission.admit_changed(tx)
+                    _follow(tx)  # of what came before, so that a request sees all that follows from the others
                     job.run(tx)
                 if also is not None:
                     also(tx)
-            cancel_orphans(tx)
-            queue_admission.admit_changed(tx)
+            _follow(tx)
             if due or tx.effects.rescan:
                 dispatch.offer_all(tx)  # with them what this transaction made due
                 queue_admission.admit_all(tx)
-            else:
+            elif tx.effects.ready:
                 dispatch.offer(tx, tx.effects.ready)
-            dispatch.tell_listeners(tx)
+            if tx.effects.unblocked:
+                dispatch.tell_listeners(tx)
             upcoming = self._upcoming(tx, due=due)
             self._end(tx)
         except BaseException:

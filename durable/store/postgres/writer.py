@@ -179,15 +179,22 @@ class PostgresWriter(Writer):
 
     def _submit_lost(self) -> None:
         """After a connection was lost: record again the cells that a crash of the server took, which run here."""
-        found = self._session.alone(lambda: self._session.send_raw(_MARKED, (self._name,)).fetchall())
-        number = found[0][0] if found else 0
+        number = self._number_kept()
+        if number is None:
+            return
         again = [
             Job(partial(submit_again, promise_id=id), request, False, "cell.submit")
             for at, request, id in self._unsynced
             if at > number
         ]
-        if again:
-            self._deliver([], super()._attempt(again, None).effects, False)
+        try:
+            if again:
+                self._deliver([], super()._attempt(again, None).effects, False)
+        except (psycopg.Error, HeldElsewhere):
+            raise  # it is tried again
+        except BaseException:
+            self._unsynced.clear()  # or every transaction would fail by it
+            raise
         self._looked_at = self._session.connections
 
     def _own_lock(self) -> int:
@@ -230,6 +237,11 @@ class PostgresWriter(Writer):
         if self._session.open:
             self._session.undo()
 
+        return self._number_kept() == self._number
+
+    def _number_kept(self) -> int | None:
+        """The number of the last transaction of this opening that the server has; None where it stays away."""
+
         def marked() -> list[Row]:
             self._session.send_raw(_LOCK, (self._own_lock(),))  # the server may be at it still
             return self._session.send_raw(_MARKED, (self._name,)).fetchall()
@@ -237,11 +249,13 @@ class PostgresWriter(Writer):
         while True:
             self._connect()
             try:
-                return self._session.alone(marked) == [(self._number,)]
+                found = self._session.alone(marked)
             except StoreUnreachable:
                 if self._stopping:
-                    return False
+                    return None
                 time.sleep(RETRY_MAX_S)
+            else:
+                return found[0][0] if found else 0
 
     def _unmark(self) -> list[Row]:
         self._session.send_raw(_UNMARK, (self._name,))

@@ -257,8 +257,12 @@ def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
     return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
 
 
+EPOCH = "SELECT s.epoch FROM tasks t JOIN sessions s ON s.name = t.session WHERE t.id=?"
+"""The epoch of a cell's session."""
+
+
 def _require_epoch(tx: Tx, task_id: str, epoch: int) -> None:
-    row = tx.row("SELECT s.epoch FROM tasks t JOIN sessions s ON s.name = t.session WHERE t.id=?", (task_id,))
+    row = tx.row(EPOCH, (task_id,))
     if row is not None and row[0] != epoch:
         raise Refused(409, f"the session of {task_id!r} moved: its epoch is {row[0]}, not {epoch}")
 

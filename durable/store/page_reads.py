@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from durable.core.errors import ValueDamaged
+from durable.core.errors import StoreRefused, ValueDamaged
 from durable.core.ids import MAILBOX
 from durable.core.value_codec import damaged_text
 from durable.store.operations.large_values import MARK, is_reference, opened, reference_of, unescaped
@@ -23,6 +23,11 @@ _SESSION = (
 )
 _AFTER_MAILBOXES = MAILBOX.removesuffix("~") + "\x7f"
 """The first name that sorts behind every mailbox."""
+
+
+def not_text(error: UnicodeEncodeError) -> StoreRefused:
+    """The refusal of a read whose parameter no store can hold."""
+    return StoreRefused("read", 400, f"text that cannot be written as UTF-8: {error}")
 
 
 class PageReads:

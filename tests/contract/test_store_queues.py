@@ -438,6 +438,24 @@ async def test_what_is_let_in_for_a_moment_ahead_begins_then(tmp_path: Path) -> 
         assert await offered(inbox) == ["two"]
 
 
+async def test_what_begins_at_the_same_time_does_so_in_order(tmp_path: Path) -> None:
+    clock, chance = Clock(), random.Random(7)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, rate=(20, 400))
+        await store.request("queue.turn", {"queue": "q", "event": "pause"})
+        names = [f"x{n}" for n in chance.sample(range(100), 60)]
+        for name in names:
+            await enqueue(store, name)
+        await enqueue(store, "first", priority=1)
+        await store.request("queue.turn", {"queue": "q", "event": "resume"})
+        begun = await offered(inbox)
+        for _ in range(3):
+            clock.now += 400
+            begun += await offered(inbox)
+        assert begun == ["first", *names]
+
+
 async def test_no_more_are_let_in_ahead_than_an_engine_has_room_for(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:
@@ -447,6 +465,22 @@ async def test_no_more_are_let_in_ahead_than_an_engine_has_room_for(tmp_path: Pa
         for n in range(10):
             await enqueue(store, f"x{n}")
         assert await counts(store) == (0, 8, 2), "one begins, and there is room for one more"
+    assert rules(tmp_path / "s.db") == []
+
+
+async def test_a_word_for_calls_that_are_one_is_of_one_function(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        await limit(store)
+        assert (await enqueue(store, "one", dedupe="d"))["made"]
+        newer = {"queue": "q", "promise": execution("newer", function="app.py::job@2"), "dedupe": "d"}
+        answer = (await store.request("queue.enqueue", newer)).data
+        assert (answer["made"], answer["promise"]["id"]) == (False, "exec:one")
+        other = {**newer, "promise": execution("other", function="app.py::other@1")}
+        with pytest.raises(
+            StoreRefused, match=r"'d' of the queue 'q' is a call of app.py::job@1, not of app.py::other"
+        ):
+            await store.request("queue.enqueue", other)
+        assert await status(store, "promise.get", {"id": "exec:other"}) == 404
     assert rules(tmp_path / "s.db") == []
 
 

@@ -223,10 +223,10 @@ def next_entry(tx: Tx, queue: str, targets: list[str]) -> QueueEntry | None:
 
 def admit(tx: Tx, entry: QueueEntry, begins_at: int) -> None:
     """Give a waiting entry a place: it counts from now on until its execution ends. It begins at that time, or later
-    where the engine is late."""
+    where the engine is late; of those with the same time in the order of `n`."""
     state = step_entry(entry.state, EntryEvent.ADMIT)
     tx.execute(
-        "UPDATE queue_entries SET state=?, admitted_at=?,"
+        "UPDATE queue_entries SET state=?, admitted_at=?, n=(SELECT turn FROM queues WHERE name=queue_entries.queue),"
         " dedupe=CASE WHEN debounce_until IS NULL THEN dedupe ELSE NULL END WHERE id=?",
         (state, begins_at, entry.id),
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from durable.core.limits import REKEY_BYTES, REKEY_ROWS
 from durable.core.value_codec import sealed_by
-from durable.store.operations.large_values import reference_of
+from durable.store.operations.large_values import is_reference
 from durable.store.operations.promises import check_value
 from durable.store.operations.row_records import Row, dump, load_value
 from durable.store.operations.transaction import Tx
@@ -122,7 +122,7 @@ def page(tx: Tx, request: SealedPage) -> Answer:
 def _begun(tx: Tx, place: str, row: Row) -> str | None:
     """A row's value, or the beginning of it: all of one that lies in a blob was read for that."""
     text = load_value(row[-1]).data if place == "schedule" else row[-1]
-    return tx.values.whole(text) if text is not None and reference_of(text) is not None else text
+    return tx.values.told(text) if text is not None and is_reference(text) else text
 
 
 def _data(tx: Tx, place: str, key: list[Any]) -> str | None:
@@ -130,7 +130,7 @@ def _data(tx: Tx, place: str, key: list[Any]) -> str | None:
     row = tx.row(_PLACES[place].one, tuple(key))
     if row is None or row[0] is None:
         return None
-    return load_value(row[0]).data if place == "schedule" else tx.values.whole(row[0])
+    return load_value(row[0]).data if place == "schedule" else tx.values.told(row[0])
 
 
 def reseal(tx: Tx, request: ValueReseal) -> Answer:

@@ -57,6 +57,8 @@ class WriterConnection:
         self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
         self._prepares = True
         self._unknown = 0
+        self.connections = 0
+        """How many there were."""
         self.wrote = False
         """Whether the transaction has a statement that may change rows."""
         self.heard_at = time.monotonic()
@@ -72,6 +74,7 @@ class WriterConnection:
         """Open a connection, if there is none. StoreError, StoreUnreachable."""
         if not self.open:
             self._connection = connect(self._address)
+            self.connections += 1
             if not self._prepares:
                 self._connection.prepare_threshold = None
 

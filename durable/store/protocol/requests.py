@@ -475,6 +475,17 @@ class RecordPromise(Request, frozen=True, kw_only=True):
     settled_at: Natural | None = None
 
 
+class Rewound(Request, frozen=True, kw_only=True):
+    """An execution whose place another one takes: where it is open it is cancelled with this reason.
+
+    `open`: what was open of it when its record was read, and has to be.
+    """
+
+    id: Id
+    reason: Annotated[str, msgspec.Meta(max_length=1_000, pattern="\\A" + _TEXT)]
+    open: Annotated[list[Id], msgspec.Meta(max_length=RECORD_PROMISES_MAX)] = []
+
+
 class ExecutionImport(Ours, frozen=True, kw_only=True):
     """An execution with all that is recorded under it, its own promise first. `starts`: how often it was acquired;
     `note`: why it is halted, where it is. `logged`, `cancelled`, `cancelled_at`: as `call.list` gives them."""
@@ -489,6 +500,8 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     cancelled_at: Natural | None = None
     begins: bool = False
     """It is another execution of this store: children that have not ended are begun."""
+    rewinds: Rewound | None = None
+    """The execution whose place it takes."""
 
 
 type _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]

@@ -63,6 +63,7 @@ COMMANDS = {
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint, an execution from a step.",
+    "rewind": "Take an execution back to before a step.",
     "lint": "Find in durable functions what a replay would not do again.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",
@@ -160,7 +161,7 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     return [store, trusted, as_json, log_format] if with_json else [store, trusted, log_format]
 
 
-_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "queue", "schedule_id")
+_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "queue", "schedule_id", "kind", "deployment")
 """Arguments that name something in the store: where there is no store, there is no such thing (exit 3)."""
 
 

@@ -16,6 +16,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Busy, Conflict, ExecutionError, ExecutionTimedOut, StoreRefused
+from durable.core.value_codec import opened
 from durable.executions.handle import Execution
 from durable.functions.failures import read_document, rebuild
 from durable.records.result import RestoreReport, Result, Texts
@@ -207,10 +208,11 @@ class Session:
         stopped = row.state in ("rejected_timedout", "rejected_canceled")
         found = await self._engine.host.stopped(execution_id) if stopped else None
         printed = await self._printed(execution_id)
+        value = opened(row.value)
         if row.state == "resolved":
-            return Result.from_record(row.value, printed)
-        error = rebuild(row.state, row.value, execution_id)
-        record = read_document(row.value)
+            return Result.from_record(value, printed)
+        error = rebuild(row.state, value, execution_id)
+        record = read_document(value)
         if stopped:
             record = {**record, **await self._how_it_was_stopped(error, execution_id, found)}
         return Result.failed(execution_id, error, printed, record)

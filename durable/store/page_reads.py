@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 
 import msgspec
 
+from durable.core.errors import StoreRefused, ValueDamaged
 from durable.core.ids import MAILBOX
-from durable.store.operations.large_values import MARK, opened, reference_of, unescaped
+from durable.core.value_codec import damaged_text
+from durable.store.operations.large_values import MARK, is_reference, opened, reference_of, unescaped
 from durable.store.operations.row_records import PROMISE, Row, dump, load_tags, of_a_row, promise_record
 from durable.store.rows import WORDS, OutlineRow, PromiseRow, PromptRow, SessionRow, promise_row
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _PARAM, _VALUE = (PROMISE.split(",").index(name) for name in ("param_data", "value_data"))
+_NOT_READ = base64.b64encode(b'"(a value above 1 MiB)"').decode("ascii")
 _SESSION = (
     "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
     " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
 )
 _AFTER_MAILBOXES = MAILBOX.removesuffix("~") + "\x7f"
 """The first name that sorts behind every mailbox."""
+
+
+def not_text(error: UnicodeEncodeError) -> StoreRefused:
+    """The refusal of a read whose parameter no store can hold."""
+    return StoreRefused("read", 400, f"text that cannot be written as UTF-8: {error}")
 
 
 class PageReads:
@@ -34,17 +43,25 @@ class PageReads:
 
     async def _promises(self, sql: str, parameters: Sequence[object], at: int = 0) -> list[Row]:
         """The same for rows that have the columns of PROMISE from the one `at` on: their values are whole."""
-        rows = await self._rows(sql, parameters)
+        return await self._with_values(await self._rows(sql, parameters), at)
+
+    async def _with_values(self, rows: list[Row], at: int = 0, *, whole: bool = True) -> list[Row]:
+        """The rows with their values; not `whole`: with a text in place of each that lies in a blob."""
         for number in range(len(rows)):
             for column in (at + _PARAM, at + _VALUE):
                 text = rows[number][column]
                 if text is not None and text[:1] == MARK:
-                    rows[number] = (*rows[number][:column], await self._whole(text), *rows[number][column + 1 :])
+                    data = await self._whole(text) if whole or not is_reference(text) else _NOT_READ
+                    rows[number] = (*rows[number][:column], data, *rows[number][column + 1 :])
         return rows
 
     async def _whole(self, text: str) -> str:
-        reference = reference_of(text)
-        return unescaped(text) if reference is None else opened(reference, await self._blob(reference.address))
+        """The data of a value from the text of its row; of one that is damaged, what stands for it (V9)."""
+        try:
+            reference = reference_of(text)
+            return unescaped(text) if reference is None else opened(reference, await self._blob(reference.address))
+        except ValueDamaged as error:
+            return damaged_text(error)
 
     async def prompts_page(self, after: tuple[int, str] | None, limit: int) -> list[PromptRow]:
         """Open questions, oldest first, after one by when it was asked (ms) and its id."""
@@ -188,7 +205,7 @@ def _short_promise(row: Row) -> tuple[PromiseRow, bool]:
     for place in (_PARAM, _VALUE):
         text = columns[place]
         if text is not None and text[:1] == MARK:
-            columns[place] = unescaped(text) if reference_of(text) is None else None
+            columns[place] = None if is_reference(text) else unescaped(text)
     is_long = columns[_VALUE] is None and (row[_VALUE] is not None or row[-1] is None)
     return promise_row(promise_record(tuple(columns))), is_long
 

@@ -138,6 +138,8 @@ class Writer(threading.Thread):
         self._now = 0
         self._set_back = True  # before this process began, for all it knows
         self._next_deadline = 0
+        self._passed: tuple[int, int, str] | tuple[()] = ()
+        """Where the sweep goes on that is done in several transactions."""
         self._next_liveness = 0.0
         self._stopping = False
         self._foreign = False
@@ -283,6 +285,7 @@ class Writer(threading.Thread):
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
         """Commit jobs together, after all that is due (W5)."""
+        self._passed = ()  # what others hold may be what these jobs are about: they waited for it
         while not self._commit_once(jobs, also):
             try:
                 while not self._commit_once([], None):
@@ -355,6 +358,7 @@ class Writer(threading.Thread):
                 follow_clock(tx)
             due = self._next_deadline <= tx.now
             if due:
+                tx.passed = self._passed
                 tx.swept = sweep(tx, DEADLINES_MAX if self._debug else self.SWEEP_MAX)
             if tx.swept:
                 for job in jobs:
@@ -379,6 +383,7 @@ class Writer(threading.Thread):
             raise
         self._now = max(self._now, tx.now)
         self._set_back = False
+        self._passed = () if tx.swept else tx.passed
         self._next_deadline = upcoming
         return tx
 

@@ -86,7 +86,7 @@ WALKS = {
 """Statements that may walk, and why."""
 
 SORTS = {
-    r"SELECT id, timeout_at, tags FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
+    r"SELECT id, timeout_at, tags, length.id. FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
     r"\s*WITH RECURSIVE held\(awaited": "the halted tasks behind what is waited for",
     r"SELECT id, address, message FROM outbox WHERE address >= ": "what waits to be sent to URLs",
     r"SELECT engine, grp, .* FROM engines ORDER BY joined_at": "engines are few",

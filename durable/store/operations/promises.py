@@ -296,13 +296,23 @@ def register_callback(tx: Tx, request: RegisterCallback) -> Answer:
     return Answer(200, {"promise": record})
 
 
+_CALL_BACK = (
+    "INSERT INTO callbacks (awaited, awaiter)"
+    " SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tasks WHERE id=?2 AND state<>'fulfilled') ON CONFLICT DO NOTHING"
+)
+
+
 def add_callback(tx: Tx, awaited: str, awaiter: str) -> None:
     """Record it once, unless the awaiter is finished and could never be resumed."""
-    tx.execute(
-        "INSERT INTO callbacks (awaited, awaiter)"
-        " SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tasks WHERE id=?2 AND state<>'fulfilled') ON CONFLICT DO NOTHING",
-        (awaited, awaiter),
-    )
+    tx.execute(_CALL_BACK, (awaited, awaiter))
+
+
+def add_callbacks(tx: Tx, awaited: list[str], awaiter: str) -> None:
+    """The same for each of them."""
+    if len(awaited) == 1:
+        add_callback(tx, awaited[0], awaiter)
+    else:
+        tx.execute_many(_CALL_BACK, [(promise_id, awaiter) for promise_id in awaited])
 
 
 def _require_external(record: Record) -> None:

@@ -58,7 +58,9 @@ def settle_pending(
         _unlink(tx, record)
     if row[10]:
         tx.effects.settled[promise_id] = record
-        _follow(tx, promise_id, record, data, outcome or ENDED[state])
+        if CHILD not in record["tags"] or "resonate:target" in record["tags"]:  # a link is no task
+            _end_task(tx, promise_id, outcome or ENDED[state])
+        _tell_awaiters(tx, promise_id, record, data)
     else:
         tx.effects.internal[promise_id] = record
     return record
@@ -71,7 +73,7 @@ def _unlink(tx: Tx, link: Record) -> None:
         tx.effects.orphans[link["tags"][CHILD]] = "its parent goes on without it, or has ended"
 
 
-def _follow(tx: Tx, promise_id: str, record: Record, stored: str | None, ended: str) -> None:
+def _end_task(tx: Tx, promise_id: str, ended: str) -> None:
     task = tx.end_task(promise_id, ended)
     if task is not None:
         tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
@@ -81,6 +83,9 @@ def _follow(tx: Tx, promise_id: str, record: Record, stored: str | None, ended: 
             _close_open(tx, promise_id)
         if task[3] is not None:
             queue_entries.leave(tx, promise_id, task[3])
+
+
+def _tell_awaiters(tx: Tx, promise_id: str, record: Record, stored: str | None) -> None:
     for awaiter in tx.take_awaiters(promise_id):
         if not resume(tx, awaiter):
             value = Value(data=None if stored is None else StoredText(stored))

@@ -185,6 +185,7 @@ class Tx:
         "liveness",
         "next_deadline",
         "now",
+        "passed",
         "served",
         "swept",
         "taken",
@@ -219,6 +220,9 @@ class Tx:
         self.next_deadline = TIME_MAX_MS
         self.swept = True
         """Whether all that was due at its beginning was seen to."""
+        self.passed: tuple[int, int, str] | tuple[()] = ()
+        """The place of the last promise, in the order in which they time out, that this transaction or one just before
+        it has settled or found in others' hands; () for none."""
         self.taken: list[Slots] = []
         """One for each offer, to be given back where nothing is committed."""
 

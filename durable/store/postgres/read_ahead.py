@@ -94,6 +94,8 @@ class _Wanted:
                 self.promises.add(name)
             case requests.PromiseSettle(id=name) | Deadline(id=name):
                 self._settles(name)
+            case requests.SignalSend(expected=str(wait)) if wait:
+                self._settles(wait)
             case requests.TaskCreate(action=action):
                 self.promises.add(action.data.id)
                 self.branches.add(action.data.id)
@@ -170,8 +172,8 @@ class ReadAhead:
         if wanted.heard or wanted.branches or wanted.open:
             lists = (kept_list(wanted.heard), kept_list(wanted.branches), kept_list(wanted.open))
             self._cursors["around"] = session.send_raw(_AROUND, lists)
-        for question in wanted.questions:
-            self._asked[question] = session.send(*question)
+        for question, parameters in wanted.questions:
+            self._asked[question, parameters] = session.send(question, parameters)
         if wanted.checkpoints:
             self._cursors["numbers"] = session.send_raw(_NUMBERS, (wanted.checkpoints,))
         if wanted.listed:

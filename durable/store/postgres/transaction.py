@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from hashlib import blake2b
 from typing import ClassVar
 
 from durable.store.operations.large_values import LargeValues
@@ -23,6 +21,7 @@ from durable.store.operations.transaction import (
     MessageEnd,
     Tx,
 )
+from durable.store.postgres.address import lock_number
 from durable.store.postgres.dialect import given, kept, kept_list, translated
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
@@ -39,18 +38,6 @@ _CLAIM = (
 )
 LOCKS_MAX = 500
 """Locks of one transaction: the server has room for some thousands. One that needs more has the whole store."""
-
-
-@lru_cache(16_384)
-def lock_number(schema: str, key: str) -> int:
-    """The number that a key's advisory lock has: two keys that share one wait for each other, which harms nobody."""
-    digest = blake2b(f"{schema}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
-
-
-def store_lock(schema: str) -> int:
-    """The number of the lock that every transaction of a store holds, shared or alone."""
-    return lock_number(schema, WHOLE)
 
 
 class HeldElsewhere(Exception):

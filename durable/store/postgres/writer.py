@@ -20,12 +20,12 @@ from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
 from durable.store.operations.row_records import Row
 from durable.store.operations.sessions import submit_again
 from durable.store.operations.transaction import Tx
-from durable.store.postgres.address import Address
+from durable.store.postgres.address import Address, lock_number, store_lock
 from durable.store.postgres.connection import explain, is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.postgres.read_ahead import ReadAhead
-from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
+from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol.requests import Answer, CellSubmit, Refused
 from durable.store.writer import COMPANY_S, Job, Writer

@@ -39,7 +39,7 @@ _options = msgspec.json.Decoder(dict[str, object])
 
 
 SESSION = f"SELECT {_COLUMNS} FROM sessions WHERE name=?"
-"""What every write of a session is fenced by, among others."""
+"""The row of a session: by its epoch every write of it is fenced."""
 
 
 def _find(tx: Tx, session: str) -> Row:
@@ -169,7 +169,7 @@ STANDING = (
     " EXISTS (SELECT 1 FROM promises WHERE id='exec:' || name || '@' || CAST(next_n AS text))"
     " FROM sessions WHERE name=?"
 )
-"""What decides a new cell's place: the last two are whether one has not ended, and whether its id is somebody's."""
+"""The facts that decide a new cell's place; the last two: whether one has not ended, whether its id is somebody's."""
 
 
 def submit(tx: Tx, request: CellSubmit) -> Answer:

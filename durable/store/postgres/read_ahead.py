@@ -63,8 +63,8 @@ type Question = tuple[str, tuple[object, ...]]
 
 
 def _changes_of(request: Any) -> frozenset[str] | None:
-    """The changes of a request that only others of its kind ask about, but that an attempt made progress: a cell ends
-    after it in the same transaction. None for any other, which changes what its keys stand for."""
+    """The keys of a request that changes only what others of its kind ask about, and that an attempt made progress: a
+    cell ends after it in the same transaction. None for any other, which changes what its keys stand for."""
     match request:
         case requests.CheckpointPublish():
             return frozenset((CHECKPOINTS,))

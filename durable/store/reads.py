@@ -49,8 +49,6 @@ _COLUMNS = (
     f"SELECT {_PROMISE}, t.word, t.function, t.session, t.n, t.version, t.attempts_failed, t.attempts_died,"
     " t.last_error, t.note, t.pid, e.pid, t.created_at, coalesce(t.deployment, '')"
 )
-_CREATED_AT = 21
-"""The place of `t.created_at` among them."""
 _JOINS = " JOIN promises p ON p.id = t.id LEFT JOIN engines e ON e.engine = t.pid"
 _EXECUTION = f"{_COLUMNS} FROM tasks t{_JOINS}"
 
@@ -263,7 +261,7 @@ class Reads(PageReads):
         rows: list[Row] = []
         for some in batched(ranges, LIST_RANGES_MAX):
             rows += await self._rows(*_page(some, place, since, limit))
-        rows = sorted(rows, key=lambda row: (row[_CREATED_AT], row[0]), reverse=True)[:limit]
+        rows = sorted(rows, key=lambda row: (row[-2], row[0]), reverse=True)[:limit]  # created_at, id
         newest = [_execution(row) for row in await self._with_values(rows, whole=whole)]
         return [row for row in newest if state is None or row.state == state]
 

@@ -63,7 +63,7 @@ type Question = tuple[str, tuple[object, ...]]
 
 
 def _changes_of(request: Any) -> frozenset[str] | None:
-    """What a request changes that only others of its kind ask about, but that an attempt made progress: a cell ends
+    """The changes of a request that only others of its kind ask about, but that an attempt made progress: a cell ends
     after it in the same transaction. None for any other, which changes what its keys stand for."""
     match request:
         case requests.CheckpointPublish():

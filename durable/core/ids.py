@@ -22,6 +22,8 @@ MAILBOX = "actor~"
 TRACEPARENT = "durable:traceparent"
 """The tag of a promise that has the trace context of whoever made it, as W3C writes it."""
 
+FORKED_FROM = "durable:from"
+"""Tag of a forked execution: the id that it comes from."""
 REWOUND_AS = "durable:rewound-as"
 """Tag of an execution that was rewound: the id of the one that has taken its place."""
 DEPLOYMENT = "durable:deployment"

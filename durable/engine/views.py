@@ -14,7 +14,6 @@ from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import is_served
 from durable.core.errors import ExecutionError
 from durable.core.value_codec import is_placeholder, why_closed
-from durable.executions.record_fork import FROM
 from durable.executions.states import PROMISE_OF
 from durable.records import notation
 from durable.records.view_models import (
@@ -188,7 +187,7 @@ def execution_view(
         tags=tags_of(row.tags),
         signals=list(signals),
         deployment=row.deployment,
-        forked_from=row.tags.get(FROM, ""),
+        forked_from=row.tags.get(ids.FORKED_FROM, ""),
         rewound_as=row.tags.get(ids.REWOUND_AS, ""),
     )
 

@@ -16,8 +16,7 @@ from durable.functions.replay.execution_pass import place_of
 from durable.functions.replay.record import CANCEL, Recorded, read
 from durable.records.values import unpack
 
-FROM = "durable:from"
-"""Tag of a forked execution: the id that it comes from."""
+FROM = ids.FORKED_FROM
 BEGAN = "durable:began"
 """Tag of a forked execution: when the first one was made, which is where its time begins (execution.md, L2)."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import durable
 from durable.core.events import WorkerEnded, WorkerStarted
 from tests.value_kinds import KINDS
 from tests.waiting import first_prompt
+from tests.warm_python import PYTHON
 
 PRELUDE = "import warnings; warnings.simplefilter('ignore')\n"
 
@@ -109,7 +109,7 @@ if system.path.exists({str(pipe)!r}):
     threading.Event().wait()
 """
     cell = PRELUDE + code + "\nmade_in = __import__('os').getpid()" + blocks + "made_in != system.getpid()"
-    engine = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.e2e.value_job", str(place), cell)
+    engine = await asyncio.create_subprocess_exec(PYTHON, "-m", "tests.e2e.value_job", str(place), cell)
     async with asyncio.timeout(120):
         assert await asyncio.to_thread(pipe.read_text) == "made"
     pipe.unlink()

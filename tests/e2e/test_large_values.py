@@ -9,7 +9,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-import sys
 import textwrap
 import time
 from contextlib import closing
@@ -32,6 +31,7 @@ from durable.store.upkeep.gc import collect
 from durable.store.upkeep.record_checks import Finding
 from tests.direct_store import opened_store
 from tests.postgres_server import PostgresServer, behind
+from tests.warm_python import PYTHON
 
 CHARS = 1_400_000
 _chance = random.Random(20)
@@ -295,7 +295,7 @@ async def test_no_kill_leaves_a_row_without_its_blob(tmp_path: Path, point: str)
         pass
     script = textwrap.dedent(KILLED)
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", script, str(path)], env={**os.environ, "KILL": point}, check=False
+        subprocess.run, [PYTHON, "-c", script, str(path)], env={**os.environ, "KILL": point}, check=False
     )
     assert done.returncode == -signal.SIGKILL
     there = list((tmp_path / "work.db.d" / "blobs").glob("??/*"))

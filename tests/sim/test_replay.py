@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm_python import PYTHON
 
 from .changes import changed, passed_sites
 from .compare import differences
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 def campaign(*options: str) -> None:
     """The command in a process of its own: one that has threads, as a worker of pytest has, cannot fork lives."""
     jobs = str(min(2, os.cpu_count() or 1))
-    command = [sys.executable, "-m", "tests.sim.replay", "--jobs", jobs, "--failures", "2", *options]
+    command = [PYTHON, "-m", "tests.sim.replay", "--jobs", jobs, "--failures", "2", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-12000:]}\n{done.stderr[-4000:]}"
 

@@ -75,8 +75,9 @@ class PageTypist:
 
     def command_line(self, words: list[str]) -> list[str]:
         """The words of a process for a command as a page has it."""
-        start = {"durable": [PYTHON, "-m", "durable.cli"], "python": [PYTHON]}.get(words[0], words[:1])
-        return [*start, *words[1:]]
+        program, *rest = words
+        start: dict[str, list[str]] = {"durable": [PYTHON, "-m", "durable.cli"], "python": [PYTHON]}
+        return [*start.get(program, [program]), *rest]
 
     def run(self, directory: Path, words: list[str], variables: dict[str, str]) -> tuple[int, str]:
         """How it ended, as a shell says it, and what it said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -23,6 +24,12 @@ WARM_START.install()
 
 COLD_ZYGOTES = {"protocol", "test_isolation_bounds.py", "test_isolation_escapes.py", "test_isolation_sessions.py"}
 """Folders and files of tests about how a zygote starts, and what a worker can find out about it."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave the thousands of tests out of all later garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

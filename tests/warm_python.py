@@ -15,10 +15,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bridge.launch import zygote_start
 from bridge.launch.launcher import spawn
@@ -45,22 +45,16 @@ PRELOADED = (
 """Modules that programs of tests import sooner or later, beside the commands' own."""
 
 
-class WarmCommand(str):
-    """The interpreter, as the first word of a command that may be forked."""
-
-    __slots__ = ()
-
-
-PYTHON = WarmCommand(sys.executable)
-
-
 class WarmPython:
     """The process that programs are forked from; it is begun with the first of them, and ends with this one."""
 
-    def __init__(self, modules: Sequence[str], *options: str) -> None:
-        """modules: what it imports. options: Python's."""
+    def __init__(
+        self, modules: Sequence[str], options: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
+        """modules: what it imports. options: Python's. environment: this process's own where none is given."""
         self._modules = tuple(modules)
-        self._options = options
+        self._options = tuple(options)
+        self._environment = environment
         self._owner = 0
         self._busy = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,7 +89,8 @@ class WarmPython:
     def _begin(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * REQUEST_BYTES_MAX)
-        self._owner, self._at_start = os.getpid(), read_at_start(os.environ)
+        environment = os.environ if self._environment is None else self._environment
+        self._owner, self._at_start = os.getpid(), read_at_start(environment)
         with theirs:
             command = [
                 sys.executable,
@@ -106,7 +101,9 @@ class WarmPython:
                 *self._modules,
             ]
             none = subprocess.DEVNULL  # a program has streams of its own
-            self._process = subprocess.Popen(command, cwd=ROOT, stdin=none, stdout=none, pass_fds=(theirs.fileno(),))
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=none, stdout=none, pass_fds=(theirs.fileno(),)
+            )
         atexit.register(self._end)
         return ours
 
@@ -129,8 +126,25 @@ def commands() -> list[str]:
     return [f"durable.cli.commands.{path.stem}" for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
 
 
-ZYGOTES = 3
-"""Processes that zygotes are forked from in turn: one after another have other hash seeds and addresses."""
+class WarmCommand(str):
+    """The interpreter, as the first word of a command that may be forked; such a command begins with `options`."""
+
+    sources: Iterator[WarmPython]
+    options: list[str]
+
+    @classmethod
+    def of(
+        cls, count: int, modules: Sequence[str], *options: str, environment: Mapping[str, str] | None = None
+    ) -> Self:
+        """A command that `count` processes are forked for, in turn: one after another has another hash seed."""
+        self = cls(sys.executable)
+        self.sources = cycle([WarmPython(modules, options, environment) for _ in range(count)])
+        self.options = list(options)
+        return self
+
+
+PYTHON = WarmCommand.of(1, [*commands(), *PRELOADED])
+ZYGOTE = WarmCommand.of(3, ["bridge.worker.zygote_main"], "-P")
 
 
 class WarmStart:
@@ -139,8 +153,6 @@ class WarmStart:
     def __init__(self) -> None:
         self.zygotes = True
         """False: each zygote is an interpreter of its own."""
-        self._programs = WarmPython([*commands(), *PRELOADED])
-        self._zygotes = cycle([WarmPython(["bridge.worker.zygote_main"], "-P") for _ in range(ZYGOTES)])
 
     def install(self) -> None:
         """Let `subprocess`, and so asyncio too, fork the commands that begin with PYTHON, and engines their zygotes."""
@@ -165,16 +177,17 @@ class WarmStart:
         ends, (_restored, *users, session, group) = others[:6], others[6:]
         if executable is not None or preexec or kept or shell or users != [None, None, None, -1] or group != -1:
             return False
-        if len(args) == 1 or (args[1].startswith("-") and args[1] not in ("-m", "-c")):
+        program, options = args[0], list(args[1 : len(args[0].options) + 1])
+        words = [os.fspath(word) for word in args[len(options) + 1 :]]
+        if options != program.options or not words or (words[0].startswith("-") and words[0] not in ("-m", "-c")):
             return False
         directory = os.path.abspath(os.getcwd() if cwd is None else cwd)
         if not os.path.isdir(directory):
             return False
         stdin, _, _, stdout, _, stderr = ends
         descriptors = [number if end == -1 else end for number, end in enumerate((stdin, stdout, stderr))]
-        words = [os.fspath(word) for word in args[1:]]
         environment = dict(os.environ if env is None else env)
-        pid = self._programs.start(words, directory, environment, descriptors, session=bool(session))
+        pid = next(program.sources).start(words, directory, environment, descriptors, session=bool(session))
         if pid:
             popen.pid = pid
             popen._child_created = True
@@ -199,7 +212,7 @@ class WarmStart:
         none = os.open(os.devnull, os.O_RDONLY)
         try:
             descriptors = [none, replace.get(1, 1), replace.get(2, 2), *keep]
-            return next(self._zygotes).start(["-c", code], os.getcwd(), seen, descriptors, session=True)
+            return next(ZYGOTE.sources).start(["-c", code], os.getcwd(), seen, descriptors, session=True)
         finally:
             os.close(none)
 

@@ -199,7 +199,7 @@ if TYPE_CHECKING:
         CheckpointInfo as CheckpointInfo,
     )
     from durable.sessions.checkpoints.retention import Keep as Keep
-    from durable.sessions.journal_choice import MigrationAdapter as MigrationAdapter
+    from durable.sessions.journal_mode import MigrationAdapter as MigrationAdapter
     from durable.sessions.namespace import (
         NamespaceLimits as NamespaceLimits,
         Sources as Sources,
@@ -362,7 +362,7 @@ _HOME = {
     "durable.sessions.checkpoints.history": ("Change", "CheckpointDetail", "CheckpointInfo"),
     "durable.records.displays": ("Display",),
     "durable.sessions.checkpoints.retention": ("Keep",),
-    "durable.sessions.journal_choice": ("MigrationAdapter",),
+    "durable.sessions.journal_mode": ("MigrationAdapter",),
     "durable.sessions.namespace": ("NamespaceLimits", "Sources", "Variable"),
     "durable.sessions.output.live_output": ("DisplayEvent", "OutputEvent", "Rewound"),
     "durable.records.result": ("Lost", "RestoreReport", "Result", "RolledBack"),

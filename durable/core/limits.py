@@ -80,6 +80,10 @@ QUEUE_RATE_MAX = 1_000_000
 QUEUE_RATE_S_MAX = 31 * 24 * 3600
 """Of a rate, the count, of which each start is a row, and the time: a month."""
 
+QUEUE_AHEAD_MS = 500
+"""How long before the rate of a queue lets an execution begin it gets its place. A look at the store that is late by
+less does not make the rate slower; longer than that is nobody's place held who could not begin soon."""
+
 QUEUE_LOOK_S = 1.0
 """How often whoever drains a queue looks at it when nothing tells that it changed."""
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
+from durable.core.cron import EVERY, CronError, line_of
 from durable.core.definition_id import SOURCE
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, NotFound, StoreRefused
 from durable.core.limits import SCHEDULE_TICKS_MAX
 from durable.records.values import pack, unpack
-from durable.store.operations.cron import EVERY, CronError, line_of
 
 if TYPE_CHECKING:
     from durable.functions.definition import Function

@@ -28,8 +28,8 @@ from durable.http.path_names import PathParts, path_names, sent_path
 from durable.http.request_body import RequestBody, Turned
 from durable.http.server_state import Site
 from durable.http.sse import stream
-from durable.store.protocol.patient_kinds import NO_ROOM
 from durable.store.protocol.requests import Id
+from durable.store.protocol.waiting_requests import NO_ROOM
 from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT
 from durable.store.sdk_connection import reply
 from durable.telemetry.prometheus_text import CONTENT_TYPE

@@ -15,8 +15,8 @@ from durable.http.remote_leases import RemoteLeases
 from durable.store.direct_store import DirectStore
 from durable.store.operations.request_table import KINDS
 from durable.store.protocol import requests
-from durable.store.protocol.patient_kinds import NO_ROOM
 from durable.store.protocol.reads import READ, READINGS, answer_read
+from durable.store.protocol.waiting_requests import NO_ROOM
 from durable.store.sdk_connection import envelopes, reply
 
 type Outcome = tuple[int, object]

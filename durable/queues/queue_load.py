@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from durable.core.limits import QUEUE_AHEAD_MS
 from durable.queues.states import QueueState
 
 
@@ -25,6 +26,11 @@ class QueueLoad(NamedTuple):
     def lets_begin(self, now: int) -> bool:
         """Whether another execution of the queue may begin now, as far as all its keys together go."""
         return self.has_place and self.next_start_at <= now
+
+    def begins_at(self, now: int) -> int | None:
+        """When the execution begins that gets a place now: the rate's time, to the millisecond, which may be a moment
+        ahead. None where none gets one."""
+        return max(now, self.next_start_at) if self.lets_begin(now + QUEUE_AHEAD_MS) else None
 
     @property
     def has_place(self) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from durable.core.errors import StoreRefused
-from durable.core.limits import QUEUE_RATE_MAX
+from durable.core.limits import QUEUE_AHEAD_MS, QUEUE_RATE_MAX
+from durable.store.operations.execution_slots import Slots
 from durable.store.upkeep import invariants
 from tests.contract import postgres_rules
 from tests.contract.opened import (
@@ -32,6 +33,7 @@ from tests.contract.opened import (
     status,
     task,
 )
+from tests.postgres_server import rows_of
 
 KEYS = ("a", "b", "c")
 
@@ -61,6 +63,15 @@ def rules(path: Path) -> list[str]:
         return postgres_rules.broken(place)
     with closing(sqlite3.connect(place)) as file:
         return [str(each) for each in invariants.broken(file.execute)]
+
+
+def look(path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement that reads."""
+    place = place_of(path)
+    if place.startswith("postgresql:"):
+        return rows_of(place, sql)
+    with closing(sqlite3.connect(place)) as file:
+        return file.execute(sql).fetchall()
 
 
 async def offered(inbox: Inbox) -> list[str]:
@@ -98,6 +109,8 @@ class Model:
     started: int = 0
     starts: dict[int, int] = field(default_factory=dict)
     """When the n-th one began, of the last ones that a rate counted."""
+    ahead: list[tuple[int, str]] = field(default_factory=list)
+    """Those that were let in and begin in a moment, with the time."""
 
     def enter(self, entry: Waiting) -> None:
         self.waiting.append(entry)
@@ -107,6 +120,7 @@ class Model:
     def drop(self, name: str) -> None:
         self.waiting = [each for each in self.waiting if each.name != name]
         self.running.pop(name, None)
+        self.ahead = [each for each in self.ahead if each[1] != name]
         self._tidy()
 
     def _tidy(self) -> None:
@@ -114,26 +128,35 @@ class Model:
 
     def admit(self) -> list[str]:
         """All that may begin now, in order."""
-        found = []
+        found = [name for at, name in self.ahead if at <= self.now]
+        self.ahead = [each for each in self.ahead if each[0] > self.now]
         while (entry := self._next()) is not None:
             self.waiting.remove(entry)
             self.running[entry.name] = entry.key
             self.round.remove(entry.key)
             self.round.append(entry.key)
             self._tidy()
+            at = max(self.now, self._next_start())
             self.started += 1
             if self.limits.get("rate"):
-                self.starts[self.started] = self.now
+                self.starts[self.started] = at
                 kept = range(self.started - self.limits["rate"][0] + 1, self.started + 1)
                 self.starts = {n: at for n, at in self.starts.items() if n in kept}
-            found.append(entry.name)
+            if at <= self.now:
+                found.append(entry.name)
+            else:
+                self.ahead.append((at, entry.name))
         return found
 
+    def _next_start(self) -> int:
+        rate = self.limits.get("rate")
+        return self.starts.get(self.started + 1 - rate[0], -rate[1]) + rate[1] if rate else 0
+
     def _next(self) -> Waiting | None:
-        concurrency, rate = self.limits.get("concurrency"), self.limits.get("rate")
+        concurrency = self.limits.get("concurrency")
         if self.paused or (concurrency is not None and len(self.running) >= concurrency):
             return None
-        if rate and self.starts.get(self.started + 1 - rate[0], -rate[1]) + rate[1] > self.now:
+        if self._next_start() > self.now + QUEUE_AHEAD_MS:
             return None
         busy = Counter(self.running.values())
         per_key = self.limits.get("per_key")
@@ -248,6 +271,25 @@ async def test_an_engine_runs_no_more_than_it_may(tmp_path: Path) -> None:
         assert await offered(two) == [first[0]]
 
 
+async def test_what_a_killed_engine_had_makes_no_other_run_more_than_it_may(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await limit(store, per_engine=3)
+        one = await engine(store, "e1")
+        for n in range(3):
+            await enqueue(store, f"x{n}")
+        assert len(await offered(one)) == 3
+        two = await engine(store, "e2")
+        await enqueue(store, "y")
+        assert await offered(two) == ["y"]
+        await one.connection.stop()
+        await store.request("engine.lost", {"engine": "e1"})
+        clock.now += 1_000
+        assert len(await offered(two)) == 2, "of the three that are due at once it takes two"
+        await store.request("promise.settle", settle("exec:y"))
+        assert len(await offered(two)) == 1
+
+
 async def test_a_killed_engine_keeps_its_places_until_it_is_given_up(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         await limit(store, concurrency=2, per_engine=1)
@@ -310,11 +352,63 @@ async def test_a_rate_is_kept_in_every_stretch_of_time(tmp_path: Path) -> None:
         starts: list[int] = []
         for _ in range(200):
             starts += [clock.now] * len(await offered(inbox))
-            clock.now += 37
+            clock.now += 50
         assert len(starts) == 40
         for first, sixth in zip(starts, starts[5:], strict=False):
             assert sixth - first >= 1_000
-        assert starts[-1] - starts[0] <= 7 * (1_000 + 37)
+        assert starts[-1] - starts[0] == 7_000
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_looks_that_come_late_make_a_rate_no_slower(tmp_path: Path, seed: int) -> None:
+    """Each look is up to QUEUE_AHEAD_MS late: what begins does so at its own time, and no stretch has more of them."""
+    chance, clock, (count, rate_ms) = random.Random(seed), Clock(), (4, 1_000)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        began = clock.now
+        await limit(store, rate=(count, rate_ms))
+        for n in range(count * 25):
+            await enqueue(store, f"x{n}")
+        seen = 0
+        while clock.now < began + 20 * rate_ms:
+            seen += len(await offered(inbox))
+            assert seen == count * (1 + (clock.now - began) // rate_ms), "all whose time has come, and no other"
+            clock.now += chance.randrange(1, QUEUE_AHEAD_MS)
+    starts = [row[0] for row in look(tmp_path / "s.db", "SELECT admitted_at FROM queue_entries WHERE state='admitted'")]
+    starts.sort()
+    assert starts[0] == began
+    for first, over in zip(starts, starts[count:], strict=False):
+        assert over - first == rate_ms
+    assert rules(tmp_path / "s.db") == []
+
+
+async def test_what_is_let_in_for_a_moment_ahead_begins_then(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, rate=(1, 400))
+        await enqueue(store, "one")
+        await enqueue(store, "two")
+        assert await offered(inbox) == ["one"]
+        assert await counts(store) == (0, 0, 2), "its place is given ahead, so that a late look costs nothing"
+        acquired = {"id": "exec:two", "version": 0, "pid": "e1", "ttl": 1}
+        assert await status(store, "task.acquire", acquired) == 409
+        clock.now += 399
+        assert await offered(inbox) == []
+        clock.now += 1
+        assert await offered(inbox) == ["two"]
+
+
+async def test_no_more_are_let_in_ahead_than_an_engine_has_room_for(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        inbox.connection.bound(Slots(2), lambda *_: None)
+        await limit(store, rate=(1, 50))
+        for n in range(10):
+            await enqueue(store, f"x{n}")
+        assert await counts(store) == (0, 8, 2), "one begins, and there is room for one more"
+    assert rules(tmp_path / "s.db") == []
 
 
 async def test_a_function_that_nobody_serves_holds_no_place(tmp_path: Path) -> None:

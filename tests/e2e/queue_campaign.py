@@ -145,9 +145,14 @@ def check_effects(store: CampaignStore, log: Path, executions: int, kills: int) 
 
 
 async def rated(store: CampaignStore, engines: EngineProcesses, seconds: int, chance: random.Random) -> float:
-    """A queue with a rate, saturated, with kills: how far its starts are from what the rate allows."""
+    """A queue with a rate, saturated, with kills: how far its starts are from what the rate allows.
+
+    The starts are the times from which the store lets an execution begin (specs/queues.md, Q6).
+    """
     count, per_s = RATE if store.is_file else RATE_POSTGRES
-    total = int(count * seconds / per_s)
+    total = count * max(
+        2, round(seconds / per_s)
+    )  # whole times of the rate: all that may begin then begin at its start
     async with durable.open(store.place, serve=False, durability="process") as client:
         queue = durable.Queue("rated", rate=(count, per_s))
         await asyncio.gather(*(client.enqueue(queue, queued, -n, id=f"rated-{n}") for n in range(1, total + 1)))

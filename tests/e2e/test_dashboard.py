@@ -22,7 +22,7 @@ from durable.http.access.roles import ROLES, Role
 from durable.http.access.tokens import TokensFile
 from durable.http.api.server_engine import server_engine
 from durable.http.dashboard.dashboard import ROUTES
-from durable.http.dashboard.visit import SECTIONS
+from durable.http.dashboard.page_request import SECTIONS
 from durable.http.dashboard_mount import DashboardMount
 from durable.http.serve import listen, serving
 from durable.http.server_state import Site

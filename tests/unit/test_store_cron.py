@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from durable.store.operations.cron import Cron, CronError
+from durable.core.cron import Cron, CronError
 
 
 def ms(text: str) -> int:

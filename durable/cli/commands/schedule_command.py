@@ -181,11 +181,11 @@ async def _create(
     from durable.cli.engine_or_client import opened
     from durable.cli.load_target import found_or_shown, split_target
     from durable.core.clock import TIME_MAX_MS
+    from durable.core.cron import EVERY
     from durable.core.definition_id import SOURCE
     from durable.core.errors import Conflict
     from durable.engine.views import schedule_view
     from durable.records.values import pack
-    from durable.store.operations.cron import EVERY
 
     out = chosen.out()
     group = lazy_imports.engine().GROUP

@@ -27,8 +27,8 @@ from durable.http.dashboard import (
 )
 from durable.http.dashboard.action_engine import ActionEngine
 from durable.http.dashboard.browser_login import COOKIE, LOGIN_S, Logins, next_page
+from durable.http.dashboard.page_request import PageRoute, Visit, read_fields, sections_for
 from durable.http.dashboard.page_templates import PAGE_HEADERS, assets, rendered
-from durable.http.dashboard.visit import PageRoute, Visit, read_fields, sections_for
 from durable.http.path_names import path_names, sent_path
 from durable.http.prompt_api import error_answer
 from durable.http.request_body import RequestBody, Turned

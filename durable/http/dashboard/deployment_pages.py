@@ -16,8 +16,8 @@ from durable.engine.deployment_operations import (
 from durable.engine.views import iso
 from durable.functions.replay.replay_check import ReplayCheck, not_checked
 from durable.http.api.server_engine import require_code_of
+from durable.http.dashboard.page_request import PageRoute, Visit
 from durable.http.dashboard.views.addresses import url_of
-from durable.http.dashboard.visit import PageRoute, Visit
 
 MOVED_MAX = 100
 """Executions that are moved at a time."""

@@ -20,6 +20,7 @@ from durable.executions.bulk_work import BulkAction, BulkWork, make_change, prev
 from durable.executions.forking import fork
 from durable.executions.signal_sender import send_signal
 from durable.http.dashboard import output_pieces
+from durable.http.dashboard.page_request import PageRoute, Visit, read_place
 from durable.http.dashboard.page_templates import PAGE_HEADERS
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.display_frames import FRAME_HEADERS, document
@@ -42,7 +43,6 @@ from durable.http.dashboard.views.value_text import (
     cut,
     value_text,
 )
-from durable.http.dashboard.visit import PageRoute, Visit, read_place
 from durable.records import notation
 from durable.records.displays import Display
 from durable.store.rows import WORDS, ExecutionRow

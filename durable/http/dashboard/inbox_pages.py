@@ -10,8 +10,8 @@ from capabilities.prompts.states import PromptState
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotAsked
+from durable.http.dashboard.page_request import PageRoute, Visit
 from durable.http.dashboard.views.inbox_page import CARDS_MAX, card, has_words, page_of_cards, settled_card
-from durable.http.dashboard.visit import PageRoute, Visit
 from durable.http.pages.prompt_form import read_form
 from durable.http.prompt_api import AnswerBody, answer_problems, answerer_of
 from durable.prompts.inbox import Inbox

@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from durable.core.errors import NotFound
 from durable.engine.views import queue_view
+from durable.http.dashboard.page_request import PageRoute, Visit
 from durable.http.dashboard.views.addresses import url_of
-from durable.http.dashboard.visit import PageRoute, Visit
 from durable.queues.queue import check_queue_name
 
 KEYS_MAX = 100

@@ -13,6 +13,7 @@ from durable.core.errors import BadArguments, DurableError, NotFound
 from durable.engine.execution_overview import overview
 from durable.engine.views import ServedFunctions, open_prompt, session_view
 from durable.http.dashboard import output_pieces
+from durable.http.dashboard.page_request import PageRoute, Visit
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.inbox_page import card
 from durable.http.dashboard.views.session_page import (
@@ -23,7 +24,6 @@ from durable.http.dashboard.views.session_page import (
     rail,
     variable_lines,
 )
-from durable.http.dashboard.visit import PageRoute, Visit
 from durable.sessions.checkpoints.history import CheckpointInfo
 from durable.store.rows import ExecutionRow, SessionRow
 

@@ -15,9 +15,9 @@ from durable.core.errors import NotFound, StoreRefused
 from durable.engine.retention_rules import list_retention_rules
 from durable.engine.store_doctor import examined
 from durable.engine.views import iso, name_of, schedule_view
+from durable.http.dashboard.page_request import PageRoute, Visit, read_place
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.value_text import WHOLE_CHARS_MAX, cut, preview
-from durable.http.dashboard.visit import PageRoute, Visit, read_place
 from durable.sessions.calls.audit import read_audit
 from durable.sessions.ownership.left_worker import start_time
 from durable.store.rows import SessionRow

@@ -6,7 +6,7 @@ Everything due is settled before any request of the same transaction is answered
 from __future__ import annotations
 
 from durable.core.clock import TIME_MAX_MS
-from durable.core.limits import HELD_ELSEWHERE_MS, RETRY_MAX_MS
+from durable.core.limits import HELD_ELSEWHERE_MS, QUEUE_AHEAD_MS, RETRY_MAX_MS
 from durable.store.operations import cancellation, queue_admission, queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
@@ -106,7 +106,8 @@ def follow_clock(tx: Tx) -> None:
         "UPDATE tasks SET lease_at=?1+ttl WHERE state='acquired' AND lease_at > ?1 AND lease_at-ttl > ?1", (tx.now,)
     )
     tx.execute(
-        "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms", (tx.now,)
+        "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms+?2",
+        (tx.now, QUEUE_AHEAD_MS),
     )
     tx.effects.rescan = True
 

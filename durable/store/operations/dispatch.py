@@ -8,7 +8,8 @@ of this process whose loop goes on gets a function with its lease: the transacti
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -36,6 +37,9 @@ _ANY_DUE = (
 )
 _DEFINED = "CASE WHEN options = '' THEN NULL ELSE json_extract(options, '$.defined') END"
 _defined = msgspec.json.Decoder(dict[str, str])
+
+type Taken = Mapping[tuple[str, str], int]
+_NONE_TAKEN: Taken = {}
 _MAIL = "SELECT 1 FROM outbox WHERE address IN (SELECT value FROM json_each(?)) LIMIT 1"
 
 
@@ -71,11 +75,13 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
 def offer_all(tx: Tx) -> None:
     """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
     chosen = []
+    taken = Counter[tuple[str, str]]()
     if with_slots(tx.ends):
         for row in tx.each(_DUE, (tx.now, _groups(tx.ends))):
-            end = _taking(tx, row)
+            end = _taking(tx, row, taken)
             if end is not None:
                 chosen.append((end, row))
+                taken[end.engine, row[8]] += 1
             elif not with_slots(tx.ends):
                 break
     claimed = tx.claim([(row[0], row[2]) for _, row in chosen])
@@ -130,15 +136,24 @@ def with_slots(ends: dict[str, MessageEnd]) -> dict[str, MessageEnd]:
     return {name: end for name, end in ends.items() if end.slots is None or end.slots.free()}
 
 
+def room(ends: dict[str, MessageEnd]) -> int | None:
+    """How many executions more the engines here take; None where one of them is not counted."""
+    slots = [end.slots for end in ends.values()]
+    return None if None in slots else sum(each.left for each in slots if each is not None)
+
+
 def _promises_of(tx: Tx, rows: list[Row]) -> dict[str, Row]:
     """The promises of the tasks that may begin with their offer, by id."""
     begins = tx.attended and any(end.begin is not None for end in tx.ends.values())
     return tx.promise_rows([row[0] for row in rows if row[6] and row[7] is None]) if begins else {}
 
 
-def _taking(tx: Tx, row: Row) -> MessageEnd | None:
-    """The connection that gets the task, with a slot taken for it."""
-    end = _choose(tx, row)
+def _taking(tx: Tx, row: Row, taken: Taken = _NONE_TAKEN) -> MessageEnd | None:
+    """The connection that gets the task, with a slot taken for it.
+
+    taken: how many others each engine is about to get, by engine and queue.
+    """
+    end = _choose(tx, row, taken)
     if end is not None and end.slots is not None:
         if not end.slots.take():
             return None
@@ -160,11 +175,11 @@ def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Row]) -> None:
     tx.effects.pushes.append((end, execute_message(task_id, version)))
 
 
-def _choose(tx: Tx, row: Row) -> MessageEnd | None:
+def _choose(tx: Tx, row: Row, taken: Taken) -> MessageEnd | None:
     task_id, version, due, group, preferred, exclusive, function, session, queue, recorded, routes = row
     owner, needed = _owner(tx, session)
     able = [end for end in tx.ends.values() if end.group == group and _serves(tx, end, function, session, needed)]
-    able = [end for end in able if _takes_from(tx, end, queue)]
+    able = [end for end in able if _takes_from(tx, end, queue, taken)]
     if able and deployments.is_pinned(function, session):
         deployment = deployments.owner(tx, function, version, recorded, routes=bool(routes))
         able = [end for end in able if deployments.served_by(tx.served.get(end.engine), deployment)]
@@ -224,12 +239,12 @@ def is_taken(tx: Tx, target: str, queue: str, deployment: str) -> bool:
     )
 
 
-def _takes_from(tx: Tx, end: MessageEnd, queue: str | None) -> bool:
+def _takes_from(tx: Tx, end: MessageEnd, queue: str | None, taken: Taken = _NONE_TAKEN) -> bool:
     """Whether an engine takes executions of that queue, or of none, and may run another one of it."""
     served = tx.served.get(end.engine)
     if served is not None and served.queues is not None and queue not in served.queues:
         return False
-    return queue is None or engine_has_room(tx, queue, end.engine)
+    return queue is None or engine_has_room(tx, queue, end.engine, more=taken.get((end.engine, queue), 0))
 
 
 def _mail(tx: Tx, address: str, message: str) -> None:

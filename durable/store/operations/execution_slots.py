@@ -51,6 +51,11 @@ class Slots:
         self._closed = True
 
     @property
+    def left(self) -> int:
+        """How many are free."""
+        return 0 if self._closed else len(self._free)
+
+    @property
     def held(self) -> int:
         """How many are held."""
         return self._count - len(self._free)

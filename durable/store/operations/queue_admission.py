@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from durable.core.limits import QUEUE_AHEAD_MS
 from durable.queues.queue_load import QueueLoad
 from durable.store.operations import deployments, dispatch
 from durable.store.operations.lock_keys import queue_key
@@ -24,7 +25,9 @@ _ADMISSIBLE = (
     " AND (q.concurrency IS NULL OR q.running < q.concurrency)"
     " AND EXISTS (SELECT 1 FROM queue_lines l WHERE l.queue=q.name AND l.open=1) LIMIT 1"
 )
-NEXT = "SELECT min(next_start_at) FROM queues WHERE waiting > 0 AND next_start_at > ?1"
+NEXT = (
+    f"SELECT min(next_start_at)-{QUEUE_AHEAD_MS} FROM queues WHERE waiting > 0 AND next_start_at > ?1+{QUEUE_AHEAD_MS}"
+)
 """When the rate of a queue in which something waits admits more."""
 RIPE = "SELECT min(ready_at) FROM queue_entries WHERE state='delayed'"
 """When the first of the delayed entries stands in its line."""
@@ -32,7 +35,7 @@ RIPE = "SELECT min(ready_at) FROM queue_entries WHERE state='delayed'"
 
 def anything(queries: Queries, now: int) -> bool:
     """Whether something waits that may begin, as far as its queue goes."""
-    return bool(queries.rows(_ADMISSIBLE, (now,)))
+    return bool(queries.rows(_ADMISSIBLE, (now + QUEUE_AHEAD_MS,)))
 
 
 def admit_all(tx: Tx) -> None:
@@ -72,14 +75,15 @@ class _Turn:
         load = load_of(tx, queue)
         if load is not None and load.per_engine is not None:
             dispatch.offer(tx, [row[0] for row in tx.rows(_DUE, (queue, tx.now))])
-        if not _may_begin(tx, load):
+        if _begins_at(tx, queue, load) is None:
             return None
         tx.lock(queue_key(queue))
         return cls(queue, open_targets(tx, queue))
 
     def admit_one(self, tx: Tx) -> bool:
         """Admit the next entry, and offer it. False when nothing more may begin here."""
-        if not _may_begin(tx, load_of(tx, self.queue)):
+        begins_at = _begins_at(tx, self.queue, load_of(tx, self.queue))
+        if begins_at is None:
             return False
         if self._routes is None:
             self._routes = deployments.routes_of(tx, [target.partition(" ")[2] for target in self.targets])
@@ -93,17 +97,35 @@ class _Turn:
         if entry is None:
             return False
         tx.lock_promise(entry.id)
-        admit(tx, entry)
+        admit(tx, entry, begins_at)
         tx.execute(
-            "UPDATE tasks SET due=CASE WHEN not_before > ?1 THEN not_before ELSE ?1 END WHERE id=?2", (tx.now, entry.id)
+            "UPDATE tasks SET due=CASE WHEN not_before > ?1 THEN not_before ELSE ?1 END WHERE id=?2",
+            (begins_at, entry.id),
         )
-        dispatch.offer(tx, [entry.id])
+        if begins_at > tx.now:
+            tx.wake_at(begins_at)
+        else:
+            dispatch.offer(tx, [entry.id])
         return True
 
 
-def _may_begin(tx: Tx, load: QueueLoad | None) -> bool:
+def _begins_at(tx: Tx, queue: str, load: QueueLoad | None) -> int | None:
+    """When the next entry of a queue begins if it is admitted now; None where none is."""
     if load is None or not load.waiting:
-        return False
-    if load.has_place and load.next_start_at > tx.now:
-        tx.wake_at(load.next_start_at)
-    return load.lets_begin(tx.now)
+        return None
+    begins_at = load.begins_at(tx.now)
+    if begins_at is None and load.has_place:
+        tx.wake_at(load.next_start_at - QUEUE_AHEAD_MS)
+    if begins_at is not None and begins_at > tx.now and not _has_room_ahead(tx, queue, load):
+        tx.wake_at(begins_at)
+        return None
+    return begins_at
+
+
+def _has_room_ahead(tx: Tx, queue: str, load: QueueLoad) -> bool:
+    """Whether engines here have more room than those need that were admitted and begin in a moment."""
+    free = dispatch.room(tx.ends)
+    if free is None:
+        return True
+    row = tx.row("SELECT at FROM queue_starts WHERE queue=? AND n=?", (queue, load.started + 1 - free))
+    return row is None or row[0] <= tx.now

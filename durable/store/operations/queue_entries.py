@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from durable.core.limits import QUEUE_AHEAD_MS
 from durable.queues.queue_load import QueueLoad, next_start_at
 from durable.queues.states import EntryEvent, EntryState, step_entry
 from durable.store.operations.event_notes import Note
@@ -66,8 +67,11 @@ def _entry(row: Row) -> QueueEntry:
 
 def has_place(tx: Tx, promise_id: str) -> bool:
     """Whether an execution that was put into a queue may be dispatched; one of which the queue knows nothing may."""
-    entry = find(tx, promise_id)
-    return entry is None or entry.state is EntryState.ADMITTED
+    row = tx.row("SELECT state, admitted_at FROM queue_entries WHERE id=?", (promise_id,))
+    if row is None:
+        return True
+    # One that lies further ahead was admitted before the clock was set back.
+    return row[0] == EntryState.ADMITTED and not tx.now < row[1] <= tx.now + QUEUE_AHEAD_MS
 
 
 def require_place(tx: Tx, queue: str, promise_id: str, engine: str) -> None:
@@ -79,8 +83,9 @@ def require_place(tx: Tx, queue: str, promise_id: str, engine: str) -> None:
     tx.execute("UPDATE queue_entries SET engine=? WHERE id=?", (engine, promise_id))
 
 
-def engine_has_room(tx: Tx, queue: str, engine: str, but: str = "") -> bool:
-    """Whether an engine may run another execution of a queue. Those that it was offered count; `but` does not."""
+def engine_has_room(tx: Tx, queue: str, engine: str, but: str = "", more: int = 0) -> bool:
+    """Whether an engine may run another execution of a queue, and so many `more` that it is about to get. Those that it
+    was offered count; `but` does not."""
     load = load_of(tx, queue)
     if load is None or load.per_engine is None:
         return True
@@ -90,7 +95,7 @@ def engine_has_room(tx: Tx, queue: str, engine: str, but: str = "") -> bool:
         (queue, engine, but, tx.now),
     )
     assert row is not None
-    return load.engine_has_room(row[0])
+    return load.engine_has_room(row[0] + more)
 
 
 # -- what comes in ----------------------------------------------------------------------------------------------
@@ -120,7 +125,7 @@ def put(
     )
     tx.effects.notes.append(Note("enqueued", entry.queue, entry.id, entry.state))
     if entry.state is EntryState.ADMITTED:
-        _begin(tx, entry, waited=False)
+        _begin(tx, entry, tx.now, waited=False)
     elif entry.state is EntryState.DELAYED:
         _delay(tx, entry)
     else:
@@ -216,18 +221,19 @@ def next_entry(tx: Tx, queue: str, targets: list[str]) -> QueueEntry | None:
     return _entry(row)
 
 
-def admit(tx: Tx, entry: QueueEntry) -> None:
-    """Give a waiting entry a place: it counts from now on until its execution ends."""
+def admit(tx: Tx, entry: QueueEntry, begins_at: int) -> None:
+    """Give a waiting entry a place: it counts from now on until its execution ends. It begins at that time, or later
+    where the engine is late."""
     state = step_entry(entry.state, EntryEvent.ADMIT)
     tx.execute(
         "UPDATE queue_entries SET state=?, admitted_at=?,"
         " dedupe=CASE WHEN debounce_until IS NULL THEN dedupe ELSE NULL END WHERE id=?",
-        (state, tx.now, entry.id),
+        (state, begins_at, entry.id),
     )
-    _begin(tx, entry, waited=True)
+    _begin(tx, entry, begins_at, waited=True)
 
 
-def _begin(tx: Tx, entry: QueueEntry, *, waited: bool) -> None:
+def _begin(tx: Tx, entry: QueueEntry, begins_at: int, *, waited: bool) -> None:
     """Count a start: of the queue, of the key, which goes to the end of the round, and of the rate."""
     row = tx.row(
         "UPDATE queues SET waiting=waiting-?2, running=running+1, started=started+1, turn=turn+1 WHERE name=?1"
@@ -235,7 +241,7 @@ def _begin(tx: Tx, entry: QueueEntry, *, waited: bool) -> None:
         (entry.queue, int(waited)),
     )
     assert row is not None, f"an entry is of a queue: {entry.queue}"
-    waited_ms = max(0, tx.now - entry.ready_at) if waited else 0
+    waited_ms = max(0, begins_at - entry.ready_at) if waited else 0
     tx.effects.notes.append(Note("admitted", entry.queue, entry.id, ms=waited_ms))
     turn, per_key, started, rate_count, rate_ms = row
     key = tx.row(
@@ -254,13 +260,9 @@ def _begin(tx: Tx, entry: QueueEntry, *, waited: bool) -> None:
             (turn, per_key is None or running < per_key, entry.queue, entry.key),
         )
     if rate_count is not None:
-        _count_start(tx, entry.queue, started, rate_count, rate_ms)
-
-
-def _count_start(tx: Tx, queue: str, started: int, count: int, rate_ms: int) -> None:
-    tx.execute("INSERT INTO queue_starts (queue, n, at) VALUES (?,?,?)", (queue, started, tx.now))
-    tx.execute("DELETE FROM queue_starts WHERE queue=? AND n<=?", (queue, started - count))
-    note_rate(tx, queue, started, count, rate_ms)
+        tx.execute("INSERT INTO queue_starts (queue, n, at) VALUES (?,?,?)", (entry.queue, started, begins_at))
+        tx.execute("DELETE FROM queue_starts WHERE queue=? AND n<=?", (entry.queue, started - rate_count))
+        note_rate(tx, entry.queue, started, rate_count, rate_ms)
 
 
 def note_rate(tx: Tx, queue: str, started: int, count: int | None, rate_ms: int | None) -> None:
@@ -270,8 +272,8 @@ def note_rate(tx: Tx, queue: str, started: int, count: int | None, rate_ms: int 
         if count is None
         else tx.row("SELECT at FROM queue_starts WHERE queue=? AND n=?", (queue, started + 1 - count))
     )
-    # One that lies ahead began before the clock was set back: it counts as now.
-    at = next_start_at(rate_ms, None if last is None else min(last[0], tx.now))
+    # One that lies further ahead began before the clock was set back: it counts as now.
+    at = next_start_at(rate_ms, None if last is None else last[0] if last[0] <= tx.now + QUEUE_AHEAD_MS else tx.now)
     tx.execute("UPDATE queues SET next_start_at=? WHERE name=?", (at, queue))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from durable.core.cron import Cron, CronError, Every, line_of
 from durable.core.limits import HELD_ELSEWHERE_MS, SCHEDULE_TICKS_MAX
-from durable.store.operations.cron import Cron, CronError, Every, line_of
 from durable.store.operations.promises import check_target, check_value
 from durable.store.operations.row_records import SCHEDULE, Row, dump, schedule_record
 from durable.store.operations.schedule_ticks import MISSED, Plan, begin_at

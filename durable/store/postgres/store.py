@@ -28,13 +28,13 @@ from durable.store.postgres.chunks import DatabaseChunks, ValueRows
 from durable.store.postgres.connection import explain, prepare
 from durable.store.postgres.holder import new_holder
 from durable.store.postgres.liveness import DatabaseLiveness
-from durable.store.postgres.local_knowledge import LocalKnowledge
+from durable.store.postgres.local_reads import LocalKnowledge
 from durable.store.postgres.notices import Notices
 from durable.store.postgres.reads import PostgresReads
 from durable.store.postgres.writer import PostgresWriter
 from durable.store.postgres.writer_connection import WriterConnection
-from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.protocol.waiting_requests import PATIENT
 from durable.store.upkeep.database_run_files import sweep_machine
 from durable.store.writer import Job
 

@@ -15,8 +15,8 @@ import msgspec
 
 from durable.core.errors import DurableError, EngineClosed, StoreError, StoreFull, StoreRefused
 from durable.core.limits import ROOM_LOOK_S
-from durable.store.protocol.patient_kinds import NO_ROOM, PATIENT
 from durable.store.protocol.requests import Answer
+from durable.store.protocol.waiting_requests import NO_ROOM, PATIENT
 
 BATCH_REQUESTS_MAX = 1_000
 BATCH_BYTES_GOAL = 8 * 2**20

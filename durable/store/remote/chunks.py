@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from durable.core.errors import CheckpointError, StoreFull
-from durable.store.protocol.patient_kinds import NO_ROOM
+from durable.store.protocol.waiting_requests import NO_ROOM
 from durable.store.remote.client import StoreClient
 
 AT_ONCE_MAX = 4

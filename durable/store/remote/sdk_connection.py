@@ -14,7 +14,7 @@ from resonate.connections.sse import SSEConnection
 from durable.core.errors import StoreFull
 from durable.core.limits import ROOM_LOOK_S
 from durable.core.retries import Retries
-from durable.store.protocol.patient_kinds import NO_ROOM, PATIENT
+from durable.store.protocol.waiting_requests import NO_ROOM, PATIENT
 from durable.store.remote.client import RETRY_FIRST_S, RETRY_MAX_S
 from durable.store.sdk_connection import for_python
 

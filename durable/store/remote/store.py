@@ -28,9 +28,9 @@ from durable.core.limits import LEASE_MS, OPEN_UNHEARD_S, REQUEST_UNHEARD_S, SHU
 from durable.core.value_codec import ValueCodec
 from durable.store.changes import StoreChange
 from durable.store.operations.leases import Held
-from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
 from durable.store.protocol.sealed_requests import sealed_data
+from durable.store.protocol.waiting_requests import PATIENT
 from durable.store.remote.batches import Lane
 from durable.store.remote.chunks import RemoteChunks
 from durable.store.remote.client import StoreClient

@@ -31,9 +31,9 @@ from durable.store.changes import StoreChange
 from durable.store.operations.halted_waits import Halt
 from durable.store.operations.leases import Held
 from durable.store.operations.request_table import KINDS
-from durable.store.protocol.patient_kinds import PATIENT
 from durable.store.protocol.requests import Answer
 from durable.store.protocol.sealed_requests import sealed_data
+from durable.store.protocol.waiting_requests import PATIENT
 from durable.store.remote.client import StoreClient
 from durable.store.remote.heartbeat import HeartbeatThread
 from durable.store.remote.sdk_connection import RemoteConnection

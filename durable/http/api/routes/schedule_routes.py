@@ -9,6 +9,7 @@ from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
+from durable.core.cron import Cron, CronError
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.engine.engine import GROUP
 from durable.engine.views import schedule_view
@@ -16,7 +17,6 @@ from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery
 from durable.http.api.function_call import FunctionCall, function_id
 from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.records.view_models import ScheduleView
-from durable.store.operations.cron import Cron, CronError
 
 
 async def list_schedules(call: ApiCall) -> Page[ScheduleView]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import marshal
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -75,7 +76,8 @@ class WarmPython:
         words: what follows the interpreter. descriptors: its stdin, stdout and stderr, and further ones that it keeps
         under their numbers. session: it leads a session of its own.
         """
-        request = marshal.dumps((list(words), cwd, dict(environment), list(descriptors[3:]), session))
+        ignored = [int(n) for n in signal.valid_signals() if signal.getsignal(n) is signal.SIG_IGN]
+        request = marshal.dumps((list(words), cwd, dict(environment), list(descriptors[3:]), ignored, session))
         if len(request) > REQUEST_BYTES_MAX or any(map(os.isatty, descriptors[:3])):
             return 0
         with self._busy:

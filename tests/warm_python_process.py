@@ -39,6 +39,7 @@ class Program(NamedTuple):
     cwd: str
     environment: dict[str, str]
     kept: list[int]
+    ignored: list[int]
     session: bool
 
 
@@ -80,6 +81,9 @@ def settle(program: Program, descriptors: list[int]) -> None:
     if program.session:
         os.setsid()
     threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
+    for each in signal.valid_signals():
+        if (signal.getsignal(each) is signal.SIG_IGN) != (each in program.ignored):
+            signal.signal(each, signal.SIG_IGN if each in program.ignored else signal.SIG_DFL)
     above = max(*program.kept, *descriptors, 2) + 1
     for number, descriptor in zip([0, 1, 2, *program.kept], list(descriptors), strict=True):
         os.dup2(descriptor, above + number)

@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -151,7 +152,7 @@ async def main():
 
 BIG = "runs += 1\\nbig = random.randbytes(600_000)\\nprint('x' * 300_000)\\n(runs, len(big))"
 if sys.argv[2] == "served":
-    command = [PYTHON, "-m", "durable.cli", "serve", "--store", STORE, "--port", "0"]
+    command = [sys.executable, "-m", "durable.cli", "serve", "--store", STORE, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         token, STORE = Path(STORE + ".token"), server.stdout.readline().strip()
         os.environ["DURABLE_TOKEN"] = token.read_text().strip()
@@ -179,7 +180,7 @@ async def test_whoever_waits_hears_of_a_full_disk_and_all_goes_on_when_there_is_
             "-c",
             script,
             "sh",
-            PYTHON,
+            sys.executable,
             tmp_path / "program.py",
             tmp_path / "disk" / "s.db",
             target,

@@ -66,6 +66,7 @@ BENCHMARKS = {
         database.STEP,
         database.EXECUTIONS,
         database.RECOVERY,
+        database.CELL,
         hop.PROMISE,
         hop.HOP,
         *checkpoints.LARGE,

@@ -20,6 +20,16 @@ STEP = Benchmark(
     size_quick=30,
 )
 
+CELL = Benchmark(
+    name="cell-postgres",
+    what="`1+1` in a session, journaled on PostgreSQL",
+    unit="s",
+    entrants=(Entrant("durable-exec", "durable_session --postgres", "journaled"),),
+    comparisons=(Comparison("durable-exec", None, Target("at most", 0.003)),),
+    size=200,
+    size_quick=50,
+)
+
 RECOVERY = Benchmark(
     name="recovery-postgres",
     what="1,000 executions killed while waiting, on PostgreSQL: restart to all done",

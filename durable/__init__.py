@@ -147,6 +147,7 @@ if TYPE_CHECKING:
         StoreRefused as StoreRefused,
         StoreUnreachable as StoreUnreachable,
         Unenforceable as Unenforceable,
+        ValueDamaged as ValueDamaged,
         Waiting as Waiting,
         WorkerDied as WorkerDied,
     )
@@ -334,6 +335,7 @@ _HOME = {
         "StoreRefused",
         "StoreUnreachable",
         "Unenforceable",
+        "ValueDamaged",
         "Waiting",
         "WorkerDied",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import shutil
@@ -108,18 +109,24 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.fixture(scope="session")
 def sandbox_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where compiled sandboxes are kept while the tests run: one place for all of their processes."""
+    return _shared(tmp_path_factory) / "sandbox"
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of all processes that run the tests together."""
     own = tmp_path_factory.getbasetemp()
-    return (own.parent if own.name.startswith("popen-") else own) / "sandbox"
+    return own.parent if own.name.startswith("popen-") else own
 
 
 @dataclass(frozen=True)
 class Node:
-    """Node.js with the TypeScript SDK installed beside it."""
+    """Node.js with the TypeScript SDK installed beside it, and the programs of the tests."""
 
     program: str
     directory: Path
 
 
+NODE_PROGRAMS = Path(__file__).parent / "e2e" / "node"
 NODE_PACKAGES = ["@resonatehq/sdk@0.11", "node@22"]
 """The SDK, and the Node that it needs: the machine's own may be older."""
 
@@ -129,11 +136,20 @@ def node_js(tmp_path_factory: pytest.TempPathFactory) -> Node:
     """The TypeScript SDK, from the registry of npm."""
     if shutil.which("npm") is None:
         pytest.skip("npm is missing; install Node.js to run this")
-    directory = tmp_path_factory.mktemp("node")
-    (directory / "package.json").write_text('{"private": true, "type": "module"}')
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", *NODE_PACKAGES]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
+    directory = _shared(tmp_path_factory) / "node"
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "installed").exists():
+            (directory / "package.json").write_text('{"private": true, "type": "module"}')
+            command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+            done = subprocess.run(
+                [*command, *NODE_PACKAGES], cwd=directory, capture_output=True, text=True, timeout=110
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            for program in NODE_PROGRAMS.glob("*.mjs"):
+                shutil.copy(program, directory)
+            (directory / "installed").touch()
     return Node(str(directory / "node_modules" / "node" / "bin" / "node"), directory)
 
 

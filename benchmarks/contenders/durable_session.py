@@ -1,4 +1,4 @@
-"""Ours: a session of the embedded engine, its worker a process of its own."""
+"""Ours: a session of the embedded engine, its worker a process of its own; `--postgres`: on a server of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 
 import durable
+from benchmarks.contenders.database_server import database
 from benchmarks.turns import Ready, Turn, serve
 
 WARM_UP = 5
@@ -117,7 +118,14 @@ async def streamed(session: durable.Session, size: int) -> list[float]:
 
 @asynccontextmanager
 async def setup(directory: Path) -> AsyncIterator[Ready]:
-    async with durable.open(directory / "state.db") as engine:
+    with database() as url:
+        async with sessions_of(url or directory / "state.db") as ready:
+            yield ready
+
+
+@asynccontextmanager
+async def sessions_of(store: Path | str) -> AsyncIterator[Ready]:
+    async with durable.open(store) as engine:
         session = await engine.session("desk")
         kept = await engine.session("kept", output=durable.OutputRules(stored=2**30))
         sessions = Sessions(engine)

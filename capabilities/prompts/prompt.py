@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from capabilities.prompts.json_schema import check_parts, check_schema
 from durable.core.errors import BadArguments
 from durable.core.limits import APPROVERS_MAX, CHOICES_MAX, PROMPT_CHARS_MAX
+from durable.core.value_codec import why_closed
 
 type Form = Literal["input", "ask", "choose", "approve", "review"]
 type AtDeadline = Literal["default", "deny", "fail"]
@@ -107,8 +108,11 @@ class Settlement(BaseModel):
 
 
 def read_prompt(param: Any) -> Prompt:
-    """The prompt of a promise's param; a bare text, asked past us, is the question."""
-    return Prompt.model_validate(param if isinstance(param, dict) else {"question": str(param)})
+    """The prompt of a promise's param; a bare text, asked past us, is the question. Of one that cannot be read here the
+    question says why."""
+    closed = why_closed(param)
+    question = {"question": closed or str(param)}
+    return Prompt.model_validate(param if isinstance(param, dict) and closed is None else question)
 
 
 # -- making one -----------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from checkpoint.format.compression import Bytes
-from durable.core.blob_files import touched
+from durable.core.blob_files import BlobFolders, touched
 from durable.core.disk_space import ADVICE, is_no_room
 from durable.core.errors import CheckpointError, StoreFull
 
@@ -77,30 +77,31 @@ class DirectoryBlobs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._folders = BlobFolders(root)
 
     def put_many(self, blobs: Iterable[tuple[str, Bytes]]) -> None:
         """Write each as it comes, then sync: some one by one, many by one sync of the file system."""
         drafts: dict[Path, Path] = {}
-        made: set[Path] = set()
+        used: set[Path] = set()
         descriptor = -1
         try:
             with _Beginning() as beginning:
                 for digest, data in blobs:
                     path = self._path(digest)
+                    used.add(path.parent)
                     if path in drafts or touched(path):
                         continue
-                    if not path.parent.exists():
-                        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-                        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                        made |= {self._root, self._root.parent}
+                    self._folders.make(path.parent)
                     if descriptor < 0:  # before anything is written: the sync tells of errors since it was opened
                         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                     drafts[path] = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
                     beginning.file(_written(drafts[path], data))
             if len(drafts) < TOGETHER_MIN or _syncfs is None:
-                _publish_each(drafts, made)
+                _publish_each(drafts)
+                self._sync_folders(used)
             else:
                 _publish_together(descriptor, drafts)
+                self._folders.synced(used)
         except OSError as error:
             text = f"blobs cannot be written to {str(self._root)!r}: {error.strerror}"
             raise (StoreFull(f"{text}; {ADVICE}") if is_no_room(error) else CheckpointError(text)) from error
@@ -123,8 +124,12 @@ class DirectoryBlobs:
         return {digest: data for digest, data in found if data is not None}
 
     def exists(self, digest: str) -> bool:
-        """Whether the blob is there; then it counts as put now."""
-        return touched(self._path(digest))
+        """Whether the blob is there; then it counts as put now, and is durable."""
+        path = self._path(digest)
+        if not touched(path):
+            return False
+        self._sync_folders({path.parent})
+        return True
 
     def delete(self, digest: str) -> bool:
         """Remove one blob."""
@@ -150,6 +155,11 @@ class DirectoryBlobs:
         for path in leftover:
             path.unlink(missing_ok=True)
         return len(leftover)
+
+    def _sync_folders(self, used: set[Path]) -> None:
+        for folder in self._folders.unsynced(used):
+            _sync_directory(folder)
+        self._folders.synced(used)
 
     def _path(self, digest: str) -> Path:
         return self._root / check_digest(digest)[:2] / digest
@@ -185,9 +195,8 @@ def check_digest(digest: str) -> str:
     return digest
 
 
-def _publish_each(drafts: dict[Path, Path], made: set[Path]) -> None:
-    """Sync and rename one after the other, then sync the directories, those too in which one was made."""
-    changed = {path.parent for path in drafts} | made
+def _publish_each(drafts: dict[Path, Path]) -> None:
+    """Sync and rename one after the other; their directories are not synced."""
     for path in list(drafts):
         descriptor = os.open(drafts[path], os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -196,8 +205,6 @@ def _publish_each(drafts: dict[Path, Path], made: set[Path]) -> None:
             os.close(descriptor)
         drafts[path].rename(path)
         del drafts[path]
-    for directory in changed:
-        _sync_directory(directory)
 
 
 def _publish_together(descriptor: int, drafts: dict[Path, Path]) -> None:

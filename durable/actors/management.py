@@ -35,6 +35,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.core.events import ActorSupervised, Event
+from durable.core.value_codec import opened
 from durable.functions.failures import rebuild
 from durable.records.values import digest, from_json, pack, unpack
 from durable.store.port import StoreFace
@@ -196,10 +197,11 @@ class Actors:
             row = await (settled if timeout is None else asyncio.wait_for(settled, timeout))
         except TimeoutError:
             raise RequestTimedOut(shown(actor), timeout or 0.0) from None
+        value = opened(row.value)
         if row.state != "resolved":
-            raise rebuild(row.state, row.value, promise_id.removeprefix(ids.PREFIX))
+            raise rebuild(row.state, value, promise_id.removeprefix(ids.PREFIX))
         returns = inspect.Parameter.empty if method is None else method.returns
-        return from_json(row.value, returns, f"the reply of {shown(actor)}")
+        return from_json(value, returns, f"the reply of {shown(actor)}")
 
     async def look(
         self, described: ActorClass, actor: str, method: ActorMethod, args: list[Any], kwargs: dict[str, Any]

@@ -63,6 +63,7 @@ COMMANDS = {
     "gc": "Forget what ended long ago.",
     "checkpoint": "What a session has saved: list, show, diff, restore, export.",
     "fork": "Begin a session from a checkpoint, an execution from a step.",
+    "rewind": "Take an execution back to before a step.",
     "lint": "Find in durable functions what a replay would not do again.",
     "doctor": "Say what is wrong with the store, what this machine can enforce.",
     "backup": "Copy the store while engines run.",

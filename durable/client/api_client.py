@@ -184,6 +184,13 @@ class Client:
         path, body = f"/executions/{_part(id)}/fork", {"step": step, "id": new_id, "changed": dict(changed or {})}
         return await self._ask("POST", path, api_models.ForkedExecution, body)
 
+    async def rewind(
+        self, id: str, step: int, *, changed: Mapping[str, Any] | None = None, new_id: str | None = None
+    ) -> api_models.ForkedExecution:
+        """The same in the place of that one, which is cancelled where it is open. NotFound, Conflict, BadArguments."""
+        path, body = f"/executions/{_part(id)}/rewind", {"step": step, "id": new_id, "changed": dict(changed or {})}
+        return await self._ask("POST", path, api_models.ForkedExecution, body)
+
     async def bulk(
         self, action: Literal["cancel", "resume", "retry", "tag"], *, dry_run: bool = False, **choice: Any
     ) -> api_models.BulkOutcome:

@@ -16,3 +16,30 @@ def touched(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return path.exists()
+
+
+class BlobFolders:
+    """The folders `<root>/<ab>` of blobs: made when they are needed, and which of them are known to be durable.
+
+    A blob that is there may not be durable: whoever wrote it may have been killed before it synced the folder. So may
+    its folder: the first to use one in this process syncs those above it as well.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._durable: set[Path] = set()
+
+    def make(self, folder: Path) -> None:
+        """Make a folder where it is missing. OSError."""
+        if not folder.exists():
+            self._durable.discard(folder)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def unsynced(self, used: set[Path]) -> set[Path]:
+        """The directories to sync so that blobs in these folders are durable, whoever put them there."""
+        return used | ({self._root, self._root.parent} if used - self._durable else set())
+
+    def synced(self, used: set[Path]) -> None:
+        """All that `unsynced` said of these folders was synced."""
+        self._durable |= used

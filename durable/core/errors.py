@@ -163,6 +163,20 @@ class KeyUnavailable(DurableError):
         self.known = list(known)
 
 
+class ValueDamaged(StoreError):
+    """A recorded value cannot be read: its blob is gone or damaged. `address` names the blob. Everything else in the
+    store can be read, and goes on."""
+
+    code = "VALUE_DAMAGED"
+
+    def __init__(self, address: str, why: str) -> None:
+        known = {"gone": "the store lacks the blob {} of a value", "damaged": "the blob {} of a value is damaged"}
+        text = known.get(why, "the blob {} of a value cannot be read: {}").format(address, why)
+        super().__init__(f"{text}; run `durable doctor`")
+        self.address = address
+        self.why = why
+
+
 class StoreForeign(StoreError):
     """The store was prepared by another user, or others can change it: nothing of it was read or run. `owner` is whose
     it is."""

@@ -22,6 +22,8 @@ MAILBOX = "actor~"
 TRACEPARENT = "durable:traceparent"
 """The tag of a promise that has the trace context of whoever made it, as W3C writes it."""
 
+REWOUND_AS = "durable:rewound-as"
+"""Tag of an execution that was rewound: the id of the one that has taken its place."""
 DEPLOYMENT = "durable:deployment"
 """The tag of an execution's promise that has the deployment that it was started for, "" for those of none."""
 

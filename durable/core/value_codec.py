@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from durable.core.errors import BadArguments, KeyUnavailable
+from durable.core.errors import BadArguments, KeyUnavailable, ValueDamaged
 from durable.core.limits import COMPRESS_BYTES_MIN, VALUE_BYTES_MAX
 
 MAGIC = b"\x00DX\x01"
@@ -22,9 +22,12 @@ MAGIC = b"\x00DX\x01"
 SEALED = "AERY"
 """The beginning of a sealed value in base64."""
 PLACEHOLDER = "durable:sealed"
-"""The only key of what stands for a value that could not be opened; beside it what part of the value is meant."""
+"""The key of what stands for a value that could not be opened; beside it what part of the value is meant, and why."""
 
-COMPRESSED, ENCRYPTED = 1, 2
+COMPRESSED, ENCRYPTED, _DAMAGED = 1, 2, 4
+_DAMAGED_HEAD = MAGIC + bytes([_DAMAGED, 0])
+"""The beginning of what stands for a value whose blob cannot be read: as long as a whole number of base64's threes."""
+_DAMAGED_TEXT = base64.b64encode(_DAMAGED_HEAD).decode("ascii")
 KEY_BYTES = 32
 KEY_ID_BYTES_MAX = 64
 _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 16, 12, 16
@@ -129,9 +132,12 @@ def _remember(keys: Mapping[str, bytes]) -> None:
 
 
 def unseal(data: bytes) -> bytes:
-    """A value's JSON from what is stored. KeyUnavailable names the key that is missing or wrong."""
-    if not data.startswith(MAGIC):
+    """A value's JSON from what is stored. KeyUnavailable names the key that is missing or wrong; ValueDamaged."""
+    if not data.startswith(MAGIC) or len(data) == len(MAGIC):
         return data
+    if data.startswith(_DAMAGED_HEAD):
+        address, _, why = data[len(_DAMAGED_HEAD) :].decode("utf-8", "replace").partition(":")
+        raise ValueDamaged(address, why)
     flags, body = data[len(MAGIC)], data[len(MAGIC) + 1 :]
     if flags & ENCRYPTED:
         body = _decrypted(data)
@@ -194,6 +200,24 @@ def _zstd_opened(body: bytes) -> bytes:
     return found
 
 
+def damaged_text(error: ValueDamaged) -> str:
+    """The data that a reader gets for a value whose blob cannot be read: whoever opens it gets that error (V9)."""
+    return base64.b64encode(_DAMAGED_HEAD + f"{error.address}:{error.why}".encode()).decode("ascii")
+
+
+def damage_in(data: str) -> ValueDamaged | None:
+    """The error that data stands for; None for a value."""
+    if not data.startswith(_DAMAGED_TEXT):
+        return None
+    try:
+        unseal(base64.b64decode(data))
+    except ValueDamaged as error:
+        return error
+    except ValueError:
+        pass
+    return None
+
+
 SEALED_HEAD_CHARS = -(-(len(MAGIC) + 2 + KEY_ID_BYTES_MAX) // 3) * 4
 """Characters of a sealed value in base64 that say which key sealed it."""
 
@@ -216,13 +240,15 @@ def sealed_by(data: str) -> str | None:
 
 
 def decoded(data: str) -> Any:
-    """The value in a promise's data: JSON builtins; a placeholder where its key is not here. ValueError, MsgspecError
-    for what is no value of ours."""
+    """The value in a promise's data: JSON builtins; a placeholder where its key is not here, or its blob is damaged.
+    ValueError, MsgspecError for what is no value of ours."""
     raw = base64.b64decode(data, validate=True)
     try:
         return msgspec.json.decode(unseal(raw))
     except KeyUnavailable:
         return {PLACEHOLDER: data}
+    except ValueDamaged as error:
+        return {PLACEHOLDER: data, "why": str(error)}
 
 
 def is_sealed(promise: Mapping[str, Any]) -> bool:
@@ -230,9 +256,23 @@ def is_sealed(promise: Mapping[str, Any]) -> bool:
     return any(str((promise.get(name) or {}).get("data") or "").startswith(SEALED) for name in ("param", "value"))
 
 
+_PLACEHOLDER_KEYS = {PLACEHOLDER, "why", "item", "key"}
+
+
 def is_placeholder(value: object) -> bool:
     """Whether it stands for a value that could not be opened."""
-    return isinstance(value, dict) and isinstance(value.get(PLACEHOLDER), str) and len(value) <= 2
+    return isinstance(value, dict) and isinstance(value.get(PLACEHOLDER), str) and value.keys() <= _PLACEHOLDER_KEYS
+
+
+def why_closed(value: Any) -> str | None:
+    """Why a value cannot be read here, where a placeholder stands for it; None for a value."""
+    if not is_placeholder(value):
+        return None
+    try:
+        opened(value)
+    except (KeyUnavailable, ValueDamaged) as error:
+        return str(error)
+    return None
 
 
 def part_of(value: Any, *, item: int | None = None, key: str | None = None) -> Any:
@@ -243,7 +283,7 @@ def part_of(value: Any, *, item: int | None = None, key: str | None = None) -> A
 
 
 def opened(value: Any) -> Any:
-    """The value; what stands for one is opened with the keys of this process. KeyUnavailable."""
+    """The value; what stands for one is opened with the keys of this process. KeyUnavailable, ValueDamaged."""
     if not is_placeholder(value):
         return value
     found = msgspec.json.decode(unseal(base64.b64decode(value[PLACEHOLDER])))
@@ -256,5 +296,5 @@ def opened_if_possible(value: Any) -> Any:
     """The same, but what cannot be opened stays as it is."""
     try:
         return opened(value)
-    except KeyUnavailable:
+    except (KeyUnavailable, ValueDamaged):
         return value

@@ -40,7 +40,7 @@ from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedu
 from durable.executions.bulk_work import tag_execution
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
 from durable.executions.exported_record import import_
-from durable.executions.forking import Forked, fork, fork_each
+from durable.executions.forking import Forked, fork, fork_each, rewind
 from durable.executions.handle import Execution
 from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.states import OPEN
@@ -743,6 +743,29 @@ class Engine:
         `problem` says why; code in sessions is left out.
         """
         return await fork_each(self.store, executions, step, changed=changed, dry_run=dry_run)
+
+    async def rewind(
+        self, id: str, *, step: int, new_id: str | None = None, changed: Mapping[str, Any] | None = None
+    ) -> Execution[Any]:
+        """Go back to before the operation number `step` of an execution, from 1: a fork that takes its place.
+
+        The old one keeps its record and names the new one (`rewound_as`). Where it is open it is cancelled at once,
+        without clean-up: what is before the step goes on in the new one, its open children are cancelled, whoever waits
+        for it gets ExecutionCancelled that names the new one. Signals that nobody took go to that. new_id:
+        `<id>-rewind-<n>` when None. Otherwise as `fork_execution`; Conflict where it was rewound before.
+        """
+        return await self.get((await rewind(self.store, id, step, new_id, changed=changed)).id)
+
+    async def rewind_executions(
+        self,
+        executions: Iterable[ExecutionRow],
+        *,
+        step: int,
+        changed: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+    ) -> list[Forked]:
+        """Rewind many executions, each for itself, as `fork_executions` forks them."""
+        return await fork_each(self.store, executions, step, changed=changed, dry_run=dry_run, in_place=True)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
         """Start an execution with all that one recorded that failed, was lost, cancelled or timed out, but the failure.

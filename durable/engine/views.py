@@ -13,6 +13,8 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import is_served
 from durable.core.errors import ExecutionError
+from durable.core.value_codec import is_placeholder, why_closed
+from durable.executions.record_fork import FROM
 from durable.executions.states import PROMISE_OF
 from durable.records import notation
 from durable.records.view_models import (
@@ -98,7 +100,8 @@ def _rebuilt(state: str, value: object, execution_id: str) -> ExecutionError:
     """The error of what did not complete."""
     from durable.functions.failures import rebuild  # needed only where something failed
 
-    return rebuild(state, value, execution_id)
+    closed = why_closed(value)
+    return rebuild(state, value if closed is None else {"message": closed}, execution_id)
 
 
 def iso(time_ms: int | None) -> str | None:
@@ -185,6 +188,8 @@ def execution_view(
         tags=tags_of(row.tags),
         signals=list(signals),
         deployment=row.deployment,
+        forked_from=row.tags.get(FROM, ""),
+        rewound_as=row.tags.get(ids.REWOUND_AS, ""),
     )
 
 
@@ -255,7 +260,8 @@ def _step_note(row: PromiseRow, task: ExecutionRow | None, retries: Sequence[Ret
 
 def prompt_view(row: PromptRow, store: str | None = None) -> PromptView:
     """An open question. `store` is the path to name in the command, None for the default one."""
-    param = row.param if isinstance(row.param, dict) else {"question": str(row.param)}
+    closed = why_closed(row.param)
+    param = row.param if isinstance(row.param, dict) and closed is None else {"question": closed or str(row.param)}
     choices, schema = param.get("choices"), param.get("json_schema")
     return PromptView(
         id=row.id,
@@ -461,7 +467,7 @@ async def _all_under(reads: ReadsFace, execution: str) -> list[PromiseRow]:
 
 def arguments_of(row: ExecutionRow) -> Any:
     """The recorded arguments of an execution, as surfaces show them; a cell's code and inputs."""
-    if not isinstance(row.param, dict):
+    if not isinstance(row.param, dict) or is_placeholder(row.param):
         return row.param
     args, kwargs = row.param.get("args") or [], row.param.get("kwargs") or {}
     if row.session is not None and args and isinstance(args[0], dict):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 from durable.core import ids
 from durable.core.clock import now_ms
@@ -19,6 +20,9 @@ from durable.store.rows import ExecutionRow
 
 _NAMES_MAX = 1_000
 """Retries of one execution: whoever needs more has another problem."""
+
+_REWINDS_MAX = 5
+"""Times that a record is read again because its execution went on meanwhile."""
 
 RETRIED = frozenset({"failed", "lost", "cancelled", "timed_out"})
 """States of what can be retried."""
@@ -52,6 +56,41 @@ async def fork(
     changed: arguments by name, as JSON, in place of the recorded ones; the function has to be known here. dry_run: only
     say what it would have. NotFound; Conflict, BadArguments say why it cannot be.
     """
+    row, chosen = await _chosen(store, source, step, changed)
+    return await _made(store, chosen, row.id, new, "retry" if step is None else "fork", dry_run=dry_run)
+
+
+async def rewind(
+    store: StoreFace,
+    source: str,
+    step: int,
+    new: str | None = None,
+    *,
+    changed: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> Forked:
+    """The same as a fork before `step`, which takes the place of the old one in the same transaction.
+
+    The old one is cancelled without clean-up where it is open, and names the new one. NotFound, Conflict, BadArguments.
+    """
+    for _ in range(_REWINDS_MAX):
+        row, chosen = await _chosen(store, source, step, changed)
+        if "~" in row.id:
+            raise Conflict(f"{source} is a message to an actor: those are not rewound")
+        if ids.REWOUND_AS in row.tags:
+            raise Conflict(f"{source} was rewound as {row.tags[ids.REWOUND_AS]}: rewind that one")
+        try:
+            return await _made(store, chosen, row.id, new, "rewind", dry_run=dry_run, before=step)
+        except StoreRefused as refused:
+            if refused.status != HTTPStatus.PRECONDITION_FAILED:
+                raise
+    raise Conflict(f"{source} goes on all the time: interrupt it, and rewind it then")
+
+
+async def _chosen(
+    store: StoreFace, source: str, step: int | None, changed: Mapping[str, Any] | None
+) -> tuple[ExecutionRow, RecordFork]:
+    """The execution as it is now, and the part of its record that another one begins with."""
     row = await store.reads.get_execution(source)
     if row is None:
         raise NotFound("execution", source, "`durable list` shows what there is")
@@ -68,20 +107,38 @@ async def fork(
         chosen.up_to_failure()
     else:
         chosen.up_to(step)
+    return row, chosen
+
+
+async def _made(
+    store: StoreFace,
+    chosen: RecordFork,
+    source: str,
+    new: str | None,
+    word: Literal["fork", "retry", "rewind"],
+    *,
+    dry_run: bool,
+    before: int = 0,
+) -> Forked:
+    """Make the execution, under the first name that is free. before: of a rewind, the step."""
     given = None if new is None else ids.check_given_id(new)
-    word = "retry" if step is None else "fork"
     names = [given] if given is not None else [f"{source}-{word}-{n}" for n in range(1, _NAMES_MAX)]
     if dry_run:
         return Forked(names[0], source, len(chosen.kept), chosen.begun_again)
     for name in names:
         try:
-            await store.request("execution.import", chosen.document(name, now_ms()))
+            request = chosen.document(name, now_ms())
+            if word == "rewind":
+                request["rewinds"] = chosen.rewinds(f"rewound before its step {before}: {name} has taken its place")
+            await store.request("execution.import", request)
         except StoreRefused as refused:
+            if refused.status == HTTPStatus.PRECONDITION_FAILED:
+                raise
             if refused.status == 409 and given is None:
                 continue
             raise (Conflict if refused.status == 409 else BadArguments)(refused.message) from None
         return Forked(name, source, len(chosen.kept), chosen.begun_again)
-    raise Conflict(f"{source} has been retried or forked {len(names)} times; name the next one yourself")
+    raise Conflict(f"there are {len(names)} executions {source}-{word}-<n>; name the next one yourself")
 
 
 async def fork_each(
@@ -91,15 +148,19 @@ async def fork_each(
     *,
     changed: Mapping[str, Any] | None = None,
     dry_run: bool = False,
+    in_place: bool = False,
 ) -> list[Forked]:
     """The same of many, each for itself: where it cannot be, `problem` says why. Cells are left out, and where step is
-    None what did not fail."""
+    None what did not fail. in_place: they are rewound, not forked."""
     made: list[Forked] = []
     for row in rows:
         if row.session is not None or "~" in row.id or (step is None and row.state not in RETRIED):
             continue
         try:
-            made.append(await fork(store, row.id, step, changed=changed, dry_run=dry_run))
+            if in_place and step is not None:
+                made.append(await rewind(store, row.id, step, changed=changed, dry_run=dry_run))
+            else:
+                made.append(await fork(store, row.id, step, changed=changed, dry_run=dry_run))
         except (Conflict, BadArguments, NotFound) as error:
             made.append(Forked("", row.id, 0, [], str(error)))
     return made

@@ -138,6 +138,7 @@ class RecordFork:
         tags.setdefault(BEGAN, str(self.root["createdAt"]))
         tags.pop("resonate:schedule", None)
         tags.pop("durable:parent", None)
+        tags.pop(ids.REWOUND_AS, None)
         root = {**_pending(self.root), "createdAt": now_ms, "timeoutAt": until, "tags": tags}
         promises = [root]
         for promise_id in self.kept:
@@ -148,6 +149,11 @@ class RecordFork:
                 promise = {**promise, "timeoutAt": until}
             promises.append(promise)
         return {"promises": [_renamed(each, old, ids.PREFIX + new) for each in promises], "starts": 1, "begins": True}
+
+    def rewinds(self, reason: str) -> dict[str, Any]:
+        """The part of that request which lets the new execution take the place of this one."""
+        still = [each for each in self.kept if self.promises[each]["state"] == "pending"]
+        return {"id": self.root["id"], "reason": reason, "open": still}
 
     @property
     def begun_again(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from resonate.types import PromiseRecord
 
-from durable.core.errors import KeyUnavailable
+from durable.core.errors import KeyUnavailable, ValueDamaged
 from durable.functions.failures import rebuild
 from durable.functions.replay.function_loop import PassEnded
 from durable.records.codec import decode
@@ -60,7 +60,7 @@ class Operation[T](Coroutine[Any, Any, T]):
         assert record is not None, "a waiter is woken by a delivery"
         try:
             value = decode(record)
-        except KeyUnavailable as error:  # nothing of it is known, so the function can be told neither
+        except (KeyUnavailable, ValueDamaged) as error:  # nothing of it is known, so the function can be told neither
             assert self._function_pass is not None
             self._function_pass.run.halt(error)
             raise PassEnded from None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from resonate.types import PromiseRecord
 
-from durable.core.errors import KeyUnavailable
+from durable.core.errors import KeyUnavailable, ValueDamaged
 from durable.core.value_codec import ValueCodec, unseal
 
 _PICKLE = b"__py_pickle"
@@ -18,11 +18,13 @@ _PICKLE = b"__py_pickle"
 class StripPickle:
     """The codec seam: no `__py_pickle` field ever reaches the store or the SDK's unpickler, whoever wrote it.
 
-    Values that are sealed are opened here; `refuse` makes the error of one whose key is missing.
+    Values that are sealed are opened here; `refuse` makes the error of one whose key is missing, or that is damaged.
     """
 
     def __init__(
-        self, codec: ValueCodec | None = None, refuse: Callable[[KeyUnavailable], Exception] | None = None
+        self,
+        codec: ValueCodec | None = None,
+        refuse: Callable[[KeyUnavailable | ValueDamaged], Exception] | None = None,
     ) -> None:
         self._codec = codec
         self._refuse = refuse
@@ -34,7 +36,7 @@ class StripPickle:
     def decrypt(self, data: bytes) -> bytes:
         try:
             return without_pickle(unseal(data))
-        except KeyUnavailable as error:
+        except (KeyUnavailable, ValueDamaged) as error:
             raise error if self._refuse is None else self._refuse(error) from None
 
 

@@ -55,6 +55,10 @@ class ExecutionView:
     """The names of the signals that it waits for."""
     deployment: str = ""
     """Whose engines run it; "" for those of none, and where that is not decided yet."""
+    forked_from: str = ""
+    """The execution that it was forked, retried or rewound from."""
+    rewound_as: str = ""
+    """The execution that has taken its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Busy, Conflict, ExecutionError, ExecutionTimedOut, StoreRefused
+from durable.core.value_codec import opened
 from durable.executions.handle import Execution
 from durable.functions.failures import read_document, rebuild
 from durable.records.result import RestoreReport, Result, Texts
@@ -79,6 +80,30 @@ class Session:
         It is recorded also where no engine that is alive knows the session's own capabilities, and waits for one.
         on_busy="error": Busy when one has not ended, and nothing is recorded. id: as in `execute`.
         """
+        execution_id = await self._submit(
+            code,
+            inputs=inputs,
+            timeout=timeout,
+            checkpoint=checkpoint,
+            transaction=transaction,
+            on_busy=on_busy,
+            id=id,
+        )
+        return Execution(self._engine, execution_id)
+
+    async def _submit(
+        self,
+        code: str,
+        *,
+        inputs: dict[str, Any] | None,
+        timeout: float | timedelta | None,
+        checkpoint: Literal["auto", "statement"] | float | timedelta,
+        transaction: Transaction,
+        on_busy: OnBusy,
+        id: str | None,
+        sync_later: bool = False,
+    ) -> str:
+        """`submit`: the execution's id. sync_later: whoever asks is told of it with its outcome only (store.md, W4)."""
         suffix = None if id is None else ids.check_cell_id(id)
         _check_transaction(transaction, checkpoint)
         given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
@@ -97,6 +122,8 @@ class Session:
             request["alone"] = True
         if suffix is not None:
             request["id"] = suffix
+        if sync_later and self._engine.store.local is not None:
+            request["sync_later"] = True
         try:
             answer = await self._engine.submit(self.name, request)
         except StoreRefused as error:
@@ -104,7 +131,7 @@ class Session:
                 raise
             raise Busy(f"{error.message}; wait for it, interrupt it, or submit with on_busy='queue'") from None
         _check_same(answer, cell.to_json())
-        return Execution(self._engine, ids.execution_of(answer["id"]))
+        return ids.execution_of(answer["id"])
 
     async def execute(
         self,
@@ -137,7 +164,7 @@ class Session:
                 raise BadArguments("code with journal=False has no id: nothing of it is recorded")
             return await self._quick(code, inputs or {}, transaction, on_busy, seconds(timeout))
         await self._engine.require_known(self.name, self._needs)
-        execution = await self.submit(
+        execution_id = await self._submit(
             code,
             inputs=inputs,
             timeout=timeout,
@@ -145,8 +172,9 @@ class Session:
             transaction=transaction,
             on_busy=on_busy,
             id=id,
+            sync_later=True,
         )
-        return await self.result(execution.id, wait_through_halts=wait_through_halts)
+        return await self.result(execution_id, wait_through_halts=wait_through_halts)
 
     async def _quick(
         self, code: str, inputs: dict[str, Any], transaction: Transaction, on_busy: OnBusy, limit: float | None
@@ -180,10 +208,11 @@ class Session:
         stopped = row.state in ("rejected_timedout", "rejected_canceled")
         found = await self._engine.host.stopped(execution_id) if stopped else None
         printed = await self._printed(execution_id)
+        value = opened(row.value)
         if row.state == "resolved":
-            return Result.from_record(row.value, printed)
-        error = rebuild(row.state, row.value, execution_id)
-        record = read_document(row.value)
+            return Result.from_record(value, printed)
+        error = rebuild(row.state, value, execution_id)
+        record = read_document(value)
         if stopped:
             record = {**record, **await self._how_it_was_stopped(error, execution_id, found)}
         return Result.failed(execution_id, error, printed, record)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from durable.core.errors import StoreRefused, ValueDamaged
 from durable.core.ids import MAILBOX
-from durable.store.operations.large_values import MARK, opened, reference_of, unescaped
+from durable.core.value_codec import damaged_text
+from durable.store.operations.large_values import MARK, is_reference, opened, reference_of, unescaped
 from durable.store.operations.row_records import PROMISE, Row, dump, load_tags, of_a_row, promise_record
 from durable.store.rows import WORDS, OutlineRow, PromiseRow, PromptRow, SessionRow, promise_row
 
@@ -19,6 +21,11 @@ _SESSION = (
 )
 _AFTER_MAILBOXES = MAILBOX.removesuffix("~") + "\x7f"
 """The first name that sorts behind every mailbox."""
+
+
+def not_text(error: UnicodeEncodeError) -> StoreRefused:
+    """The refusal of a read whose parameter no store can hold."""
+    return StoreRefused("read", 400, f"text that cannot be written as UTF-8: {error}")
 
 
 class PageReads:
@@ -43,8 +50,12 @@ class PageReads:
         return rows
 
     async def _whole(self, text: str) -> str:
-        reference = reference_of(text)
-        return unescaped(text) if reference is None else opened(reference, await self._blob(reference.address))
+        """The data of a value from the text of its row; of one that is damaged, what stands for it (V9)."""
+        try:
+            reference = reference_of(text)
+            return unescaped(text) if reference is None else opened(reference, await self._blob(reference.address))
+        except ValueDamaged as error:
+            return damaged_text(error)
 
     async def prompts_page(self, after: tuple[int, str] | None, limit: int) -> list[PromptRow]:
         """Open questions, oldest first, after one by when it was asked (ms) and its id."""
@@ -188,7 +199,7 @@ def _short_promise(row: Row) -> tuple[PromiseRow, bool]:
     for place in (_PARAM, _VALUE):
         text = columns[place]
         if text is not None and text[:1] == MARK:
-            columns[place] = unescaped(text) if reference_of(text) is None else None
+            columns[place] = None if is_reference(text) else unescaped(text)
     is_long = columns[_VALUE] is None and (row[_VALUE] is not None or row[-1] is None)
     return promise_row(promise_record(tuple(columns))), is_long
 

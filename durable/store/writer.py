@@ -36,6 +36,11 @@ from durable.store.protocol.waiting_requests import PATIENT
 COMPANY_S = 0.001
 """The time that an unawaited request waits to be committed with another: a short step's creation for its result."""
 
+CELL_END_S = 0.02
+"""The same of a cell's last output and checkpoint, which its end follows: on a busy machine that takes some ms."""
+
+_CELL_END = ("output.append", "checkpoint.publish")
+
 _LOOK_S = 0.001
 _LOOK_REST = 4
 """A look that took longer than that many seconds is followed by a rest of so many times its length: it costs about a
@@ -51,7 +56,7 @@ class Job:
     internal: bool
     kind: str
     awaited: bool = True
-    """Somebody waits for it now. What nobody waits for is committed with what comes soon (COMPANY_S)."""
+    """Somebody waits for it now. What nobody waits for is committed with what comes soon (`company_s`)."""
     may_wait: bool = True
     """Whether it may wait for room on a full disk, if it is of a kind that does."""
     outcome: Answer | Unfinished | Refused | Exception | None = None
@@ -63,6 +68,11 @@ class Job:
         """Whether it waits for room on a full disk."""
         return self.may_wait and self.kind in PATIENT
 
+    @property
+    def company_s(self) -> float:
+        """The time in s for which it may wait for others to be committed with, where nobody waits for it."""
+        return CELL_END_S if self.kind in _CELL_END else COMPANY_S
+
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
         before = tx.changes()
@@ -73,6 +83,14 @@ class Job:
             self.outcome = refused
             if tx.changes() != before:
                 raise RuntimeError(f"a refused request had written: {refused}") from refused
+
+
+def _follow(tx: Tx) -> None:
+    """What follows from a request for other executions: orphans end, queues that changed admit what waits."""
+    if tx.effects.orphans:
+        cancel_orphans(tx)
+    if tx.effects.admissible:
+        queue_admission.admit_changed(tx)
 
 
 def _nothing(_tx: Tx, _request: Any) -> Answer:
@@ -120,6 +138,8 @@ class Writer(threading.Thread):
         self._now = 0
         self._set_back = True  # before this process began, for all it knows
         self._next_deadline = 0
+        self._passed: tuple[int, int, str] | tuple[()] = ()
+        """Where the sweep goes on that is done in several transactions."""
         self._next_liveness = 0.0
         self._stopping = False
         self._foreign = False
@@ -211,8 +231,10 @@ class Writer(threading.Thread):
         try:
             item = self._queue.get(timeout=wait) if wait else self._queue.get_nowait()
             self._drain(item, jobs)
-            if jobs and not any(job.awaited for job in jobs):
-                self._drain(self._queue.get(timeout=COMPANY_S), jobs)
+            began = time.monotonic()
+            while jobs and not self._stopping and not any(job.awaited for job in jobs):
+                left = began + max(job.company_s for job in jobs) - time.monotonic()
+                self._drain(self._queue.get(timeout=max(0.0, left)), jobs)
         except queue.Empty:
             pass
         return jobs
@@ -263,6 +285,7 @@ class Writer(threading.Thread):
 
     def _commit(self, jobs: list[Job], also: Callable[[Tx], None] | None = None) -> None:
         """Commit jobs together, after all that is due (W5)."""
+        self._passed = ()  # what others hold may be what these jobs are about: they waited for it
         while not self._commit_once(jobs, also):
             try:
                 while not self._commit_once([], None):
@@ -335,22 +358,22 @@ class Writer(threading.Thread):
                 follow_clock(tx)
             due = self._next_deadline <= tx.now
             if due:
+                tx.passed = self._passed
                 tx.swept = sweep(tx, DEADLINES_MAX if self._debug else self.SWEEP_MAX)
             if tx.swept:
                 for job in jobs:
-                    cancel_orphans(tx)  # of what came before, so that a request sees all that follows from the others
-                    queue_admission.admit_changed(tx)
+                    _follow(tx)  # of what came before, so that a request sees all that follows from the others
                     job.run(tx)
                 if also is not None:
                     also(tx)
-            cancel_orphans(tx)
-            queue_admission.admit_changed(tx)
+            _follow(tx)
             if due or tx.effects.rescan:
                 dispatch.offer_all(tx)  # with them what this transaction made due
                 queue_admission.admit_all(tx)
-            else:
+            elif tx.effects.ready:
                 dispatch.offer(tx, tx.effects.ready)
-            dispatch.tell_listeners(tx)
+            if tx.effects.unblocked:
+                dispatch.tell_listeners(tx)
             upcoming = self._upcoming(tx, due=due)
             self._end(tx)
         except BaseException:
@@ -360,6 +383,7 @@ class Writer(threading.Thread):
             raise
         self._now = max(self._now, tx.now)
         self._set_back = False
+        self._passed = () if tx.swept else tx.passed
         self._next_deadline = upcoming
         return tx
 

@@ -525,7 +525,17 @@ def _imported() -> list[Step]:
         Request("execution.tag", {"id": "exec:moved", "tags": {"customer": "c" * 300}}, 400),
         Request("execution.tag", {"id": "exec:nowhere", "tags": {}}, 404),
         Request("execution.source", {"id": "exec:other", "source": "/app/jobs.py"}),
+        _rewound("later", ["exec:moved:input:1", "exec:moved.1"], 412),
+        _rewound("rewound", ["exec:moved:input:1", "exec:moved.3"], 200),
+        _rewound("twice", [], 412),
     ]
+
+
+def _rewound(name: str, still_open: list[str], status: int) -> Request:
+    """Another execution takes the place of `exec:moved`, which has to have so much open."""
+    root = recorded(f"exec:{name}", "pending", target="poll://any@g", durable_function=FUNCTION)
+    place = {"id": "exec:moved", "reason": "rewound", "open": still_open}
+    return Request("execution.import", {"promises": [root], "starts": 1, "begins": True, "rewinds": place}, status)
 
 
 def _actors() -> list[Step]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from checkpoint.blobs.object_store import ObjectBlobs
 from checkpoint.format import compression
 from checkpoint.format.compression import FRAME, check_kept, packed, unpacked
 from durable.core.errors import CheckpointError, CheckpointTampered, StoreError
+from durable.store.sqlite.value_files import ValueFiles
 from tests.s3 import new_bucket, s3_server
 from tests.warm_python import PYTHON
 
@@ -131,6 +132,49 @@ for n in range(100_000):
         assert data is not None
         assert address(data) == each.digest
     assert not list(tmp_path.glob("??/.*"))
+
+
+def _put(root: Path, digest: str) -> Callable[[], None]:
+    blobs = DirectoryBlobs(root)
+    return lambda: blobs.put_many([(digest, b"x")])
+
+
+def _look(root: Path, digest: str) -> Callable[[], None]:
+    blobs = DirectoryBlobs(root)
+    return lambda: check(blobs.exists(digest))
+
+
+def _keep(root: Path, digest: str) -> Callable[[], None]:
+    values = ValueFiles(Path(str(root.parent).removesuffix(".d")))
+    return lambda: values.keep(digest, b"x")
+
+
+def check(there: bool) -> None:
+    assert there
+
+
+@pytest.mark.parametrize("use", [_put, _look, _keep])
+def test_what_a_killed_process_left_unsynced_is_durable_for_whoever_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[Path, str], Callable[[], None]]
+) -> None:
+    """It is there, and so are its folders: who made them may have been killed before it synced what they are in."""
+    root = tmp_path / "s.db.d" / "blobs"
+    digest = address(b"x")
+    _put(root, digest)()
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    again = use(root, digest)
+    again()
+    assert sorted(synced) == [root.parent, root, root / digest[:2]]
+    synced.clear()
+    again()
+    assert synced == [root / digest[:2]], "the folders above it are known to be durable"
 
 
 # -- an object store -----------------------------------------------------------------------------------------------

@@ -327,6 +327,12 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
             assert [each.id for each in outcome.items] == ["q2", "q1"] or [each.id for each in outcome.items] == ["q2"]
             made = await client.fork("f", 1, new_id="f-again")
             assert (made.id, made.kept) == ("f-again", 0)
+            made = await client.rewind("f-again", 1, new_id="f-rewound")
+            assert (made.id, made.source) == ("f-rewound", "f-again")
+            assert (await server.get("/executions/f-again"))["rewound_as"] == "f-rewound"
+            assert (await server.get("/executions/f-rewound"))["forked_from"] == "f-again"
+            body = {"step": 1, "dry_run": True}
+            assert (await server.call("POST", "/executions/f-again/rewind", body))[0] == 409
 
 
 async def test_a_fork_with_other_arguments(tmp_path: Path) -> None:

@@ -150,6 +150,46 @@ async def test_a_commit_made_just_before_a_crash_is_not_done_again(
     assert rows_of(crashing_server.url(behind.address.schema), _COUNTS[what]) == [(1,)]
 
 
+async def test_a_cell_that_a_crash_took_before_it_was_synced_is_recorded_again_as_it_was(
+    crashing_server: PostgresServer,
+) -> None:
+    """The engine runs it already: its end has a task to fulfil, and nothing of it is done twice."""
+    async with opened(crashing_server.url()) as store, asyncio.timeout(60):
+        await store.request("session.open", {"session": "desk", "engine": "e1"})
+        begins = {"session": "desk", "promise": CELL, "engine": "e1", "ttl": 60_000, "sync_later": True}
+        submitted = (await store.request("cell.submit", begins)).data
+        url = crashing_server.url(store.address.schema)
+        crashing_server.kill()
+        crashing_server.start()
+        assert rows_of(url, "SELECT n FROM cells") == [], "or it was synced, and this tries nothing"
+        end = {"kind": "promise.settle", "data": {"id": submitted["id"], "state": "resolved"}}
+        await store.request("task.fulfill", {"id": submitted["id"], "version": 1, "action": end})
+        assert rows_of(url, "SELECT n, promise, settled FROM cells") == [(1, submitted["id"], 1)]
+    assert broken(url) == []
+
+
+async def test_a_cell_that_a_crash_took_is_lost_where_another_has_its_place(crashing_server: PostgresServer) -> None:
+    """Another engine was quicker after the crash: the outcome of the code that ran must not become that cell's."""
+    async with opened(crashing_server.url()) as store, asyncio.timeout(60):
+        opened_here = (await store.request("session.open", {"session": "desk", "engine": "e1"})).data
+        begins = {"session": "desk", "promise": CELL, "engine": "e1", "ttl": 60_000, "sync_later": True}
+        submitted = (await store.request("cell.submit", begins)).data
+        waiting = asyncio.create_task(store.settled(submitted["id"]))
+        await asyncio.sleep(0)
+        crashing_server.kill()
+        crashing_server.start()
+        async with opened(crashing_server.url(store.address.schema)) as other_store:
+            theirs = (await other_store.request("cell.submit", {"session": "desk", "promise": CELL})).data
+        assert theirs["id"] == submitted["id"]
+        await store.request("promise.get", {"id": submitted["id"]})
+        lost = await waiting
+        assert lost.state == "rejected"
+        assert "durable.ExecutionLost" in lost.value["message"]
+        session = (await store.request("session.get", {"session": "desk"})).data
+        assert (session["owner"], session["epoch"]) == ("e1", opened_here["epoch"] + 1)
+        assert (await store.request("promise.get", {"id": submitted["id"]})).data["promise"]["state"] == "pending"
+
+
 async def test_more_keys_than_the_server_has_room_for_locks(crashing_server: PostgresServer) -> None:
     count = 5_000  # it has room for about 3,500
     clock = Clock()

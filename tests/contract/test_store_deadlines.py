@@ -12,9 +12,9 @@ from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.direct_store import DirectStore
 from durable.store.operations.deadlines import sweep
 from durable.store.operations.lock_keys import promise_key
-from durable.store.operations.transaction import Tx
-from durable.store.postgres.address import address_of
-from durable.store.postgres.transaction import PostgresTx, lock_number
+from durable.store.operations.transaction import Deadline, Tx
+from durable.store.postgres.address import address_of, lock_number
+from durable.store.postgres.transaction import PostgresTx
 from durable.store.postgres.writer import PostgresWriter
 from durable.store.writer import Job, Writer
 from tests.postgres_server import PostgresServer
@@ -171,6 +171,42 @@ async def test_what_another_transaction_holds_is_passed_over_and_settled_when_th
             assert await idle_turns(store, monkeypatch) > 15  # and it is not asked for all the time
             other.rollback()
         assert {await inbox.next() for _ in held} == {f"exec:{name}" for name in held}
+
+
+@pytest.mark.file_only("a file is held by one transaction at a time")
+async def test_what_others_hold_is_looked_at_once_for_all_that_is_due(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not again in each of the transactions that settle the rest, nor page by page from the beginning."""
+    held, free, most = 40, 40, 4
+    monkeypatch.setattr(PostgresWriter, "SWEEP_MAX", most)
+    url, clock = postgres_server.url(), Clock()
+    address = address_of(url)
+    looked: list[str] = []
+    hold = PostgresTx.hold_if_free
+
+    def noted(tx: PostgresTx, deadlines: list[Deadline]) -> set[str]:
+        looked.extend(deadline.id for deadline in deadlines)
+        return hold(tx, deadlines)
+
+    async with opened(url, clock=clock) as store:
+        for tree, count in (("held", held), ("wfree", free)):
+            for number in range(count):
+                await store.request("promise.create", promise(f"exec:{tree}.{number}", timeout_at=T0 + 1))
+        await store.request("promise.create", promise("p"))
+        with psycopg.connect(address.conninfo) as other:
+            number = lock_number(address.schema, promise_key("exec:held"))
+            other.execute("SELECT pg_advisory_xact_lock(%s)", (number,))
+            monkeypatch.setattr(PostgresTx, "hold_if_free", noted)
+            clock.now += 1
+            assert await state(store, "exec:wfree.0") == "rejected_timedout"
+            assert len(looked) <= 3 * held + 2 * free
+            looked.clear()
+            await state(store, "p")
+            assert sorted(looked) == sorted(f"exec:held.{number}" for number in range(held))
+            other.rollback()
+        states = [await state(store, f"exec:held.{number}") for number in range(held)]
+        assert states == ["rejected_timedout"] * held
 
 
 @pytest.mark.file_only("a cursor of a file's own connection sees each row once")

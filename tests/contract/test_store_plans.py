@@ -68,6 +68,7 @@ SMALL = {
 
 WALKS = {
     r"\nWITH RECURSIVE held": "what an execution waits for, a table of the statement's own",
+    r"SELECT \* FROM \(WITH old AS": "what goes with a new checkpoint, tables of the statement's own",
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT name FROM queues WHERE waiting > 0": "the queues in which something waits, by the partial index of those",
@@ -85,14 +86,14 @@ WALKS = {
 """Statements that may walk, and why."""
 
 SORTS = {
-    r"SELECT id, timeout_at, tags FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
+    r"SELECT id, timeout_at, tags, length.id. FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
     r"\s*WITH RECURSIVE held\(awaited": "the halted tasks behind what is waited for",
     r"SELECT id, address, message FROM outbox WHERE address >= ": "what waits to be sent to URLs",
     r"SELECT engine, grp, .* FROM engines ORDER BY joined_at": "engines are few",
     r"SELECT id FROM promises WHERE state='pending' AND \(\(id > ": "what lies under one execution",
     r"SELECT id,state,.* FROM promises WHERE \(id > .* ORDER BY id LIMIT 10000": "what lies under one execution",
     r"SELECT execution, at, step, .* FROM discards WHERE execution = ": "DISCARDS_KEPT of each task of one execution",
-    r"SELECT value FROM json_each\(": "the chunks of one checkpoint",
+    r"SELECT DISTINCT u.digest FROM checkpoint_uses": "the chunks of the checkpoints that go",
     r"SELECT p.id,p.state,.* FROM \(SELECT id FROM \(SELECT \* FROM \(": "a page of each range",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT id,state,.* FROM promises INDEXED BY promises_asked": "questions that were asked in the same millisecond",

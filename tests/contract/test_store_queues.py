@@ -271,6 +271,45 @@ async def test_an_engine_runs_no_more_than_it_may(tmp_path: Path) -> None:
         assert await offered(two) == [first[0]]
 
 
+async def asleep(store: Any, inbox: Inbox, name: str, queue: str, wakes_at: int) -> None:
+    """An execution of a queue that this engine began, and that sleeps until then."""
+    await enqueue(store, name, queue)
+    assert await offered(inbox) == [name]
+    timer = promise(f"exec:{name}.1", timeout_at=wakes_at, resonate_timer="true")
+    await store.request("promise.create", timer)
+    awaited = {"awaited": timer["id"], "awaiter": f"exec:{name}"}
+    actions = [{"kind": "promise.register_callback", "data": awaited}]
+    await store.request("task.suspend", {"id": f"exec:{name}", "version": 1, "actions": actions})
+
+
+async def test_what_wakes_together_is_offered_as_far_as_an_engine_may_run_it(tmp_path: Path) -> None:
+    """What was chosen before it in the same offer counts (specs/queues.md, Q5)."""
+    clock = Clock()
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, per_engine=2)
+        await limit(store, "other", per_engine=2)
+        names = [f"x{n}" for n in range(5)]
+        for name in names:
+            await asleep(store, inbox, name, "q", clock.now + 1_000)
+        await asleep(store, inbox, "y", "other", clock.now + 1_000)
+        clock.now += 1_000
+        woken = await offered(inbox)
+        assert "y" in woken, "another queue has room"
+        woken.remove("y")
+        assert len(woken) == 2
+        left = {*names} - {*woken}
+        await store.request("promise.settle", settle(f"exec:{woken[0]}"))
+        [third] = await offered(inbox)
+        assert third in left
+        await store.request("task.halt", {"id": f"exec:{third}", "note": "not now"})
+        [fourth] = await offered(inbox)
+        assert fourth in left, "one that is halted runs on no engine"
+        await limit(store, per_engine=None)
+        assert {third, fourth, *await offered(inbox)} == left
+    assert rules(tmp_path / "s.db") == []
+
+
 async def test_what_a_killed_engine_had_makes_no_other_run_more_than_it_may(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:
@@ -399,6 +438,24 @@ async def test_what_is_let_in_for_a_moment_ahead_begins_then(tmp_path: Path) -> 
         assert await offered(inbox) == ["two"]
 
 
+async def test_what_begins_at_the_same_time_does_so_in_order(tmp_path: Path) -> None:
+    clock, chance = Clock(), random.Random(7)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await limit(store, rate=(20, 400))
+        await store.request("queue.turn", {"queue": "q", "event": "pause"})
+        names = [f"x{n}" for n in chance.sample(range(100), 60)]
+        for name in names:
+            await enqueue(store, name)
+        await enqueue(store, "first", priority=1)
+        await store.request("queue.turn", {"queue": "q", "event": "resume"})
+        begun = await offered(inbox)
+        for _ in range(3):
+            clock.now += 400
+            begun += await offered(inbox)
+        assert begun == ["first", *names]
+
+
 async def test_no_more_are_let_in_ahead_than_an_engine_has_room_for(tmp_path: Path) -> None:
     clock = Clock()
     async with opened(tmp_path / "s.db", clock=clock) as store:
@@ -408,6 +465,22 @@ async def test_no_more_are_let_in_ahead_than_an_engine_has_room_for(tmp_path: Pa
         for n in range(10):
             await enqueue(store, f"x{n}")
         assert await counts(store) == (0, 8, 2), "one begins, and there is room for one more"
+    assert rules(tmp_path / "s.db") == []
+
+
+async def test_a_word_for_calls_that_are_one_is_of_one_function(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        await limit(store)
+        assert (await enqueue(store, "one", dedupe="d"))["made"]
+        newer = {"queue": "q", "promise": execution("newer", function="app.py::job@2"), "dedupe": "d"}
+        answer = (await store.request("queue.enqueue", newer)).data
+        assert (answer["made"], answer["promise"]["id"]) == (False, "exec:one")
+        other = {**newer, "promise": execution("other", function="app.py::other@1")}
+        with pytest.raises(
+            StoreRefused, match=r"'d' of the queue 'q' is a call of app.py::job@1, not of app.py::other"
+        ):
+            await store.request("queue.enqueue", other)
+        assert await status(store, "promise.get", {"id": "exec:other"}) == 404
     assert rules(tmp_path / "s.db") == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from durable.core.errors import EngineClosed
+from durable.core.errors import EngineClosed, StoreRefused
 from durable.store.operations import searches
 from durable.store.sqlite.store import Store
 
@@ -95,3 +95,44 @@ async def test_figures_count_what_there_is(tmp_path: Path) -> None:
         assert (before.queue_depth, found.queue_depth, found.prompts) == (0, 1, 1)
         assert found.queue_oldest > 0 < found.prompts_oldest
         assert (found.leases, found.checkpoints, found.schedules) == (0, 0, 0)
+
+
+TOO_LARGE = 2**63
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("sealed.page", {"after": '["param",[5]]'}),
+        ("sealed.page", {"after": '["letter",["a"]]'}),
+        ("sealed.page", {"after": '["signal",["a","b","c"]]'}),
+        ("sealed.page", {"after": f'["letter",[{TOO_LARGE}]]'}),
+        ("sealed.page", {"after": '["nowhere",[]]'}),
+        ("value.reseal", {"place": "signal", "key": ["a", 1, 1], "before": "", "data": ""}),
+        ("value.reseal", {"place": "letter", "key": [TOO_LARGE], "before": "", "data": ""}),
+        ("sweep.retention", {"after": "no place"}),
+        ("sweep.retention", {"after": "[1,2]"}),
+        ("sweep.retention", {"after": f'["f","completed",{TOO_LARGE},""]'}),
+        ("actor.list", {"place": TOO_LARGE}),
+        ("session.give", {"session": "s", "epoch": TOO_LARGE}),
+    ],
+    ids=str,
+)
+async def test_cursors_and_numbers_that_nobody_gave_are_refused(
+    tmp_path: Path, kind: str, data: dict[str, Any]
+) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        assert await status(store, kind, data) == 400
+
+
+async def test_text_that_no_store_can_hold_is_refused_where_it_is_looked_for(tmp_path: Path) -> None:
+    bad = "\ud800"
+    async with opened(tmp_path / "s.db") as store:
+        for read in (
+            store.reads.list_executions(tag=(bad, "x")),
+            store.reads.count_executions(tag=("x", bad)),
+            store.reads.stream("a", bad),
+        ):
+            with pytest.raises(StoreRefused, match="cannot be written as UTF-8"):
+                await read
+        assert await store.reads.list_executions() == []

@@ -131,7 +131,7 @@ class _DatabaseFront:
 
     async def _answer(self, request: web.Request) -> web.Response:
         [(answer,)] = await self._rows("SELECT resonate.resonate_rpc(%s::text::jsonb)", await request.text())
-        return web.json_response(answer, status=answer["head"]["status"])
+        return web.json_response(without_nulls(answer), status=answer["head"]["status"])
 
     async def _poll(self, request: web.Request) -> web.StreamResponse:
         group, pid = request.match_info["group"], request.match_info["pid"]
@@ -154,6 +154,7 @@ class _DatabaseFront:
                     await self._deliver(f"poll://any@{group}", [queue for _, queue in streams])
                 for pid, queue in streams:
                     await self._deliver(f"poll://uni@{group}/{pid}", [queue])
+                    await self._deliver(f"poll://any@{group}/{pid}", [queue])
             await asyncio.sleep(TICK_S)
 
     async def _deliver(self, address: str, queues: list[asyncio.Queue[dict[str, Any]]]) -> None:
@@ -162,4 +163,11 @@ class _DatabaseFront:
             message = {"kind": "execute", "head": {}, "data": {"task": {"id": task_id, "version": version}}}
             queues[number % len(queues)].put_nowait(message)
         for (promise,) in await self._rows("SELECT promise FROM resonate.dequeue_unblock(%s, 100)", address):
-            queues[0].put_nowait({"kind": "unblock", "head": {}, "data": {"promise": promise}})
+            queues[0].put_nowait({"kind": "unblock", "head": {}, "data": {"promise": without_nulls(promise)}})
+
+
+def without_nulls(record: Any) -> Any:
+    """A record as HTTP has it: what is not set is left out, where the tables say null. Values are text, never null."""
+    if isinstance(record, dict):
+        return {name: without_nulls(each) for name, each in record.items() if each is not None}
+    return [without_nulls(each) for each in record] if isinstance(record, list) else record

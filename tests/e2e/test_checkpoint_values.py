@@ -17,6 +17,7 @@ import pytest
 
 import durable
 from durable.core.events import WorkerEnded, WorkerStarted
+from durable.core.limits import PARKED_S
 from tests.value_kinds import KINDS
 from tests.waiting import first_prompt
 from tests.warm_python import PYTHON
@@ -130,7 +131,9 @@ async def differences(session: durable.Session, checks: list[str]) -> object:
 async def test_comes_back(way: str, tmp_path: Path) -> None:
     failed: dict[str, object] = {}
     workers = Workers()
-    async with durable.open(tmp_path / "work.db", observer=workers, parked=0 if way == "parked" else None) as engine:
+    async with durable.open(
+        tmp_path / "work.db", observer=workers, parked=0 if way == "parked" else PARKED_S
+    ) as engine:
         for number, (kind, (code, checks)) in enumerate(KINDS.items()):
             session = await engine.session(f"desk-{number}")
             await WAYS[way](session, code, workers)

@@ -45,3 +45,21 @@ def test_retries_from_the_shell(tmp_path: Path) -> None:
     assert (beyond.code, beyond.data) == (1, [])
     assert "one is not forked: there is no step 9" in beyond.err
     terminal.durable("fork", "--state", "failed").failed(2, "--at STEP")
+
+
+def test_rewinds_from_the_shell(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.write("jobs.py", JOBS)
+    terminal.write("mended", "")
+    assert terminal.durable("run", "jobs.py::job", "--id", "one").code == 0
+    plan = {"id": "one-rewind-1", "source": "one", "kept": 2, "begun_again": []}
+    assert terminal.durable("rewind", "one", "--at", "3", "--dry-run", "--json").data == [plan]
+    assert terminal.durable("rewind", "one", "--at", "3").out == "[0, 1, 2, 3]\n"
+    shown = terminal.durable("show", "one", "--json").data
+    assert (shown["state"], shown["rewound_as"]) == ("completed", "one-rewind-1")
+    assert "from       one" in terminal.durable("show", "one-rewind-1").out
+    terminal.durable("rewind", "one", "--at", "3").failed(6, "one was rewound as one-rewind-1")
+    bulk = terminal.durable("rewind", "--at", "2", "--function", "job", "--json")
+    assert (bulk.code, [each["id"] for each in bulk.data]) == (1, ["one-rewind-1-rewind-1"])
+    assert "one is not rewound: one was rewound" in bulk.err
+    terminal.durable("rewind", "one").failed(2, "--at")

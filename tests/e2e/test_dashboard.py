@@ -249,6 +249,9 @@ async def test_one_execution_is_signalled_forked_interrupted_and_resumed(
     assert (await pages.post("/ui/executions/two/cancel", {"reason": "enough"}))[0] == 303
     await in_state(engine, two, "cancelled")
     assert (await pages.post("/ui/executions/one/fork", {"step": "x"}))[0] == 400
+    assert (await pages.post("/ui/executions/two/rewind", {"step": "1", "new": "three"}))[0] == 303
+    assert "/ui/executions/three" in (await pages.get("/ui/executions/two"))[1]
+    assert "/ui/executions/two" in (await pages.get("/ui/executions/three"))[1]
     assert (await pages.post("/ui/executions/one/retry", {}))[0] == 409
     assert (await pages.post("/ui/executions/one/explode", {}))[0] == 404
 

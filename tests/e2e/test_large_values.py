@@ -6,21 +6,24 @@ import asyncio
 import base64
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import textwrap
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import durable
-from durable.core.errors import NotEncodable, StoreError
+from durable.core.errors import Halted, NotEncodable, StoreRefused, ValueDamaged
 from durable.core.limits import BLOB_GRACE_S, INLINE_CHARS_MAX, VALUE_BYTES_MAX
-from durable.core.value_codec import ValueCodec
+from durable.core.value_codec import ValueCodec, damaged_text
 from durable.sessions.checkpoints.retention import sweep_chunks
 from durable.store.direct_store import DirectStore
 from durable.store.postgres import doctor as postgres_doctor
@@ -234,14 +237,94 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
     assert not doctor.examine(path)
     (blob,) = (tmp_path / "work.db.d" / "blobs").glob("??/*")
     blob.write_bytes(b"something else")
-    async with opened_store(str(path)) as store:
-        with pytest.raises(StoreError, match="damaged"):
-            await store.request("promise.get", {"id": "exec:one"})
+    async with durable.open(path, serve=False) as client:
+        with pytest.raises(ValueDamaged, match=f"the blob {blob.name} of a value is damaged"):
+            await (await client.get("one")).result()
         blob.unlink()
-        with pytest.raises(StoreError, match="lacks the blob"):
-            await store.reads.get_execution("one")
-        await store.request("engine.list", {})  # the others have their answers
+        with pytest.raises(ValueDamaged, match=f"lacks the blob {blob.name}"):
+            await (await client.get("one")).result()
+        blob.mkdir()
+        with pytest.raises(ValueDamaged, match=f"the blob {blob.name} of a value cannot be read: Is a directory"):
+            await (await client.get("one")).result()
+        assert (await client.get("one")).id == "one"
     assert [each.check for each in doctor.examine(path)] == ["large values"]
+
+
+@contextmanager
+def blobs_gone(place: str) -> Iterator[None]:
+    """In the block the store has no blob; after it they are as they were."""
+    if place.startswith("postgresql:"):
+        rows(place, "UPDATE blob_parts SET digest = '-' || digest RETURNING 1")
+        yield
+        rows(place, "UPDATE blob_parts SET digest = substr(digest, 2) WHERE substr(digest, 1, 1) = '-' RETURNING 1")
+        return
+    blobs = Path(f"{place}.d") / "blobs"
+    blobs.rename(blobs.with_name("elsewhere"))
+    yield
+    shutil.rmtree(blobs, ignore_errors=True)
+    blobs.with_name("elsewhere").rename(blobs)
+
+
+@durable.function
+async def length(ctx: durable.Context, text: str) -> int:
+    return len(text)
+
+
+@durable.function
+async def asks(ctx: durable.Context, repeats: int) -> str:
+    context = "c" * repeats
+    answer: str = await ctx.ask("Well?", schema=str, context=context, timeout=timedelta(seconds=1), default="none")
+    return answer
+
+
+async def test_a_damaged_argument_halts_its_execution_and_nothing_else(own_place: str) -> None:
+    async with durable.open(own_place, serve=False) as client:
+        await client.start(length, ARGUMENT, id="large")
+        await client.start(length, "short", id="short")
+    with blobs_gone(own_place):
+        async with durable.open(own_place) as engine:
+            assert await (await engine.get("short")).result() == len("short")
+            with pytest.raises(Halted, match="lacks the blob"):
+                await (await engine.get("large")).result()
+            assert await (await engine.start(length, "later")).result() == len("later")
+    async with durable.open(own_place) as engine:
+        await engine.resume("large")
+        assert await (await engine.get("large")).result() == len(ARGUMENT)
+
+
+async def test_a_damaged_question_times_out_and_is_in_the_inbox_with_the_reason(own_place: str) -> None:
+    async with durable.open(own_place) as engine:
+        large = await engine.start(asks, CHARS, id="large")
+        short = await engine.start(asks, 1, id="short")
+        while True:
+            change = engine.changed()
+            if len(await engine.prompts()) == 2:
+                break
+            await change
+        with blobs_gone(own_place):
+            questions = {each.execution: each.prompt.question for each in await engine.prompts()}
+            assert questions.get("short", "Well?") == "Well?"
+            assert "lacks the blob" in questions.get("large", "lacks the blob")
+            assert await short.result() == "none"
+            assert await large.result() == "none"
+
+
+async def test_what_stands_for_a_damaged_value_is_never_recorded(own_place: str) -> None:
+    data = damaged_text(ValueDamaged("0" * 64, "gone"))
+    async with opened_store(own_place) as store:
+        tags = {"resonate:external": "true"}
+        create = {"id": "a", "timeoutAt": 2**53 - 1, "param": {"data": data}, "tags": tags}
+        with pytest.raises(StoreRefused, match="lacks the blob 0"):
+            await store.request("promise.create", create)
+
+
+async def test_a_damaged_blob_is_mended_by_the_same_value(tmp_path: Path) -> None:
+    async with durable.open(tmp_path / "work.db") as engine:
+        await (await engine.start(child, 6, id="one")).result()
+        (blob,) = (tmp_path / "work.db.d" / "blobs").glob("??/*")
+        blob.write_bytes(blob.read_bytes()[:-1])
+        await (await engine.start(child, 6, id="two")).result()
+        assert await (await engine.get("one")).result() == await made(6)
 
 
 def findings(place: str) -> list[Finding]:

@@ -135,7 +135,7 @@ async def test_two_engines_answer_cancel_and_go_on(server: str) -> None:
 
 
 async def test_a_workflow_of_the_typescript_sdk_and_an_engine_share_promises(node_js: Node, tmp_path: Path) -> None:
-    """On the SDK's own server: over HTTP it does not take the answers of resonate-pg, which it reads from tables."""
+    """On the SDK's own server: resonate-pg lets nobody wait for the promise that the program makes."""
     with sdk_server(node_js) as server:
         process = await start(node_command(node_js), server, tmp_path / "journal")
         question = await said(process, "question")
@@ -176,8 +176,8 @@ async def test_a_schedule_starts_executions(node_js: Node, terminal: Terminal) -
         made = terminal.durable("--store", url, "schedule", "create", "s", "* * * * *", "jobs.py::order", "a", "--json")
         assert made.code == 0, made
         due = _milliseconds(made.data["next_run_at"])
-        await _envelope(url, "debug.tick", {"time": due})
-        found = await _envelope(url, "promise.get", {"id": f"exec:s-{due}"})
+        await envelope(url, "debug.tick", {"time": due})
+        found = await envelope(url, "promise.get", {"id": f"exec:s-{due}"})
         assert found["promise"]["state"] == "pending"
         waited = terminal.durable("--store", url, "wait", f"s-{due}")
         assert waited.code == 4, waited
@@ -185,7 +185,7 @@ async def test_a_schedule_starts_executions(node_js: Node, terminal: Terminal) -
         assert terminal.durable("--store", url, "schedule", "delete", "s").code == 0
 
 
-async def _envelope(url: str, kind: str, data: dict[str, Any]) -> Any:
+async def envelope(url: str, kind: str, data: dict[str, Any]) -> Any:
     async with aiohttp.ClientSession() as client, client.post(url, json={"kind": kind, "head": {}, "data": data}) as it:
         return (await it.json())["data"]
 

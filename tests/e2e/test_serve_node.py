@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ import pytest
 
 from durable.store.remote.store import RemoteStore
 from tests.conftest import TOKEN, Node, end_server, start_server
-
-PROGRAM = Path(__file__).parent / "node" / "workflow.mjs"
 
 
 @pytest.fixture
@@ -36,8 +33,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def node_command(node_js: Node) -> list[str]:
-    shutil.copy(PROGRAM, node_js.directory)
-    return [node_js.program, str(node_js.directory / PROGRAM.name)]
+    return [node_js.program, str(node_js.directory / "workflow.mjs")]
 
 
 async def start(node: list[str], url: str, journal: Path) -> asyncio.subprocess.Process:

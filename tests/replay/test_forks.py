@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 import durable
-from durable.executions.forking import fork
+from durable.core.clock import now_ms
+from durable.core.errors import StoreRefused
+from durable.engine.views import ServedFunctions, execution_view
+from durable.executions.exported_record import export
+from durable.executions.forking import fork, rewind
+from durable.executions.record_fork import RecordFork
 from tests.waiting import first_prompt, in_state
 
 performed: list[str] = []
@@ -187,6 +192,91 @@ async def test_a_step_that_used_up_its_retries_pauses(engine: durable.Engine) ->
     assert await execution.result(10) == ["first", "second"]
     with pytest.raises(durable.BadArguments, match="on_exhausted"):
         durable.Retry(on_exhausted="stop")  # type: ignore[arg-type]
+
+
+async def test_a_rewound_execution_gives_its_place_to_another(anywhere: durable.Engine) -> None:
+    execution = await anywhere.start(waits, id="one")
+    await in_state(anywhere, execution, "waiting")
+    waiter = asyncio.create_task(execution.result(20))
+    await anywhere.signal("one", "later", "for whom comes")
+    plan = await rewind(anywhere.store, "one", 2, dry_run=True)
+    assert (plan.id, plan.kept, await execution.state()) == ("one-rewind-1", 1, "waiting")
+    other = await anywhere.rewind("one", step=2)
+    assert other.id == "one-rewind-1"
+    with pytest.raises(durable.ExecutionCancelled, match="rewound before its step 2: one-rewind-1 has taken its place"):
+        await waiter
+    await in_state(anywhere, other, "waiting")
+    assert [each.id for each in await anywhere.prompts()] == ["exec:one-rewind-1:input:1"]
+    views = {row.id: execution_view(row, ServedFunctions(frozenset(), {})) for row in await anywhere.executions()}
+    assert (views["one"].rewound_as, views["one-rewind-1"].forked_from) == ("one-rewind-1", "one")
+    look = {"execution": "exec:one-rewind-1", "name": "later"}
+    assert (await anywhere.store.request("signal.look", look)).data["open"] == 1, "nobody had taken it"
+    with pytest.raises(durable.Conflict, match="rewound as one-rewind-1"):
+        await anywhere.rewind("one", step=1)
+    await anywhere.answer((await first_prompt(anywhere)).id, "yes")
+    await other.signal("s", "now")
+    assert await other.result(20) == ["first", "yes", "now"]
+    assert performed == ["first"], "what is before the step is not done again"
+    again = await anywhere.rewind("one-rewind-1", step=1, new_id="third")
+    await in_state(anywhere, again, "waiting")
+    assert await other.result(20) == ["first", "yes", "now"], "what has ended keeps its result"
+    assert performed == ["first", "first"]
+    await again.cancel()
+
+
+@durable.function
+async def undoes(ctx: durable.Context) -> str:
+    ctx.compensate(act, "undone")
+    name = await ctx.run(act, "done")
+    begun = ctx.start(waits)
+    return name + str(await begun)
+
+
+@durable.function
+async def awaits(ctx: durable.Context) -> str:
+    try:
+        return str(await ctx.start(undoes, id="inner"))
+    except durable.ExecutionCancelled as error:
+        return str(error)
+
+
+async def test_what_was_rewound_undoes_nothing_and_leaves_no_child_behind(anywhere: durable.Engine) -> None:
+    outer = await anywhere.start(awaits, id="outer")
+    await first_prompt(anywhere)
+    inner = await anywhere.rewind("inner", step=2)
+    assert "inner-rewind-1 has taken its place" in await outer.result(20)
+    await in_state(anywhere, inner, "waiting")
+    await in_state(anywhere, await anywhere.get("inner-rewind-1@@2"), "waiting")
+    assert performed == ["done", "first", "first"], "the child begins anew, and nothing was undone"
+    children = {row.id: row.state for row in await anywhere.executions() if "@@" in row.id}
+    assert children.pop("inner@@2") == "cancelled"
+    assert set(children.values()) <= {"waiting", "running"}
+    await inner.cancel()
+
+
+async def test_a_record_that_went_on_while_it_was_rewound_is_read_again(engine: durable.Engine) -> None:
+    execution = await engine.start(waits, id="one")
+    await in_state(engine, execution, "waiting")
+    stale = RecordFork(await export(engine.store, await execution.info()))
+    stale.up_to(4)
+    request = stale.document("late", now_ms()) | {"rewinds": stale.rewinds("as late")}
+    await engine.answer("exec:one:input:1", "meanwhile")
+    with pytest.raises(StoreRefused, match="read it again"):
+        await engine.store.request("execution.import", request)
+    other = await engine.rewind("one", step=4)
+    await other.signal("s", "now")
+    assert await other.result(10) == ["first", "meanwhile", "now"], "an answer is never lost"
+
+
+async def test_many_are_rewound_each_for_itself(engine: durable.Engine) -> None:
+    for n in range(2):
+        await (await engine.start(mails, "x", id=f"m{n}")).result(10)
+    rows = await engine.executions()
+    planned = await engine.rewind_executions(rows, step=2, changed={"to": "bob"}, dry_run=True)
+    assert sorted(each.id for each in planned) == ["m0-rewind-1", "m1-rewind-1"]
+    for made in await engine.rewind_executions(rows, step=2, changed={"to": "bob"}):
+        assert await (await engine.get(made.id)).result(10) == "xbob"
+    assert all("rewound as" in each.problem for each in await engine.rewind_executions(rows, step=2))
 
 
 @durable.function

@@ -14,6 +14,7 @@ from benchmarks.__main__ import main
 from benchmarks.contender import Contender, ContenderFailed
 from benchmarks.contenders import modules
 from benchmarks.contenders.durable_guards import guarded, unguarded
+from benchmarks.engines import Load, saturates, table
 from benchmarks.figures import Benchmark, Comparison, Entrant, Target, compare, figure, ratios
 from benchmarks.peers import REQUIREMENTS, Peers, requirements
 from benchmarks.report import row, shown
@@ -143,3 +144,17 @@ def test_the_command_names_its_benchmarks_when_asked_for_another() -> None:
     result = CliRunner().invoke(main, ["--only", "nothing"])
     assert result.exit_code == 2
     assert "session-start" in result.output
+
+
+def load(engines: int, executions_s: float, busy: float) -> Load:
+    return Load(engines, executions_s, 0.8, 1.0, busy, 4 * engines, [("LWLock: WALWrite", 60), ("processor", 40)])
+
+
+def test_engines_are_told_where_more_of_them_bring_no_more() -> None:
+    loads = [load(1, 1_000, 0.5), load(2, 1_800, 0.95), load(4, 1_850, 1.0)]
+    assert saturates(loads) == "Saturated with 2 (1,800 a second): the processors are full."
+    assert saturates(loads[:2]) == "Not saturated with 2 (1,800 a second)."
+    assert saturates([loads[0], load(2, 1_050, 0.6)]) == "Saturated with 1 (1,000 a second): processors 50% busy."
+    assert table(loads).splitlines()[2] == (
+        "| 1 | 1,000 | 50% | 0.80 | 1.00 | 1,250 | 4 | LWLock: WALWrite 60 %, processor 40 % |"
+    )

@@ -44,14 +44,14 @@ def command(
     if in_bulk:
         if step is None or checkpoint is not None:
             raise click.UsageError("many executions are forked with --at STEP; a session is forked by its name")
-        changed, wanted = _changed(changes), filter_of(**options)
-        return in_loop(lambda: _fork_many(chosen, wanted, step, changed, limit, dry_run))
+        changed, wanted = changed_arguments(changes), filter_of(**options)
+        return in_loop(lambda: fork_many(chosen, wanted, step, changed, limit, dry_run))
     assert source is not None
     if step is not None:
         if checkpoint is not None:
             raise click.UsageError("--checkpoint is of a session, --at of an execution")
-        changed = _changed(changes)
-        return in_loop(lambda: _fork_execution(chosen, source.removeprefix(ids.PREFIX), step, name, changed, dry_run))
+        changed = changed_arguments(changes)
+        return in_loop(lambda: fork_one(chosen, source.removeprefix(ids.PREFIX), step, name, changed, dry_run))
     if name is None or dry_run or changes:
         raise click.UsageError("name the new session; an execution is forked with --at STEP")
     return in_loop(lambda: _fork_session(chosen, source, name, checkpoint))
@@ -71,7 +71,7 @@ async def _fork_session(chosen: Settings, session: str, name: str, checkpoint: s
     return exit_codes.DONE
 
 
-def _changed(changes: tuple[str, ...]) -> dict[str, Any]:
+def changed_arguments(changes: tuple[str, ...]) -> dict[str, Any]:
     """The arguments of `--set`: JSON where it parses, else text."""
     from durable.cli.arguments import Word
 
@@ -84,9 +84,17 @@ def _changed(changes: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-async def _fork_many(
-    chosen: Settings, wanted: ExecutionFilter, step: int, changed: dict[str, Any], limit: int, dry_run: bool
+async def fork_many(
+    chosen: Settings,
+    wanted: ExecutionFilter,
+    step: int,
+    changed: dict[str, Any],
+    limit: int,
+    dry_run: bool,
+    *,
+    in_place: bool = False,
 ) -> int:
+    """Fork, or rewind, those that are wanted, and show what came of each."""
     from durable.cli.commands.retry_command import show_forks
     from durable.cli.engine_or_client import opened
     from durable.cli.load_target import load_ids
@@ -96,21 +104,30 @@ async def _fork_many(
         rows = await chosen_rows(store, wanted, limit)
         if changed:
             await load_ids({row.function for row in rows}, store.reads)
-        made = await fork_each(store, rows, step, changed=changed, dry_run=dry_run)
-    return show_forks(chosen, made, "forked")
+        made = await fork_each(store, rows, step, changed=changed, dry_run=dry_run, in_place=in_place)
+    return show_forks(chosen, made, "rewound" if in_place else "forked")
 
 
-async def _fork_execution(
-    chosen: Settings, source: str, step: int, new: str | None, changed: dict[str, Any], dry_run: bool
+async def fork_one(
+    chosen: Settings,
+    source: str,
+    step: int,
+    new: str | None,
+    changed: dict[str, Any],
+    dry_run: bool,
+    *,
+    in_place: bool = False,
 ) -> int:
+    """Fork, or rewind, one execution, and wait for what goes on."""
     from durable.cli.commands.retry_command import go_on_with, show_forks
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find
     from durable.cli.load_target import load_ids
-    from durable.executions.forking import fork
+    from durable.executions.forking import fork, rewind
 
     async with opened(chosen, create=False) as store:
         if changed:
             await load_ids([(await find(store.reads, source)).function], store.reads)
-        made = await fork(store, source, step, new, changed=changed, dry_run=dry_run)
+        make = rewind if in_place else fork
+        made = await make(store, source, step, new, changed=changed, dry_run=dry_run)
     return show_forks(chosen, [made], "forked") if dry_run else await go_on_with(chosen, made)

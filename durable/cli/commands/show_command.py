@@ -58,6 +58,8 @@ def _print(out: Out, detail: DetailView) -> None:
         ("starts", f"{view.starts}" + (f", {view.attempts} without progress" if view.attempts else "")),
         ("engine", "" if view.engine_pid is None else f"{view.engine} (pid {view.engine_pid})"),
         ("note", note_of(view)),
+        ("from", view.forked_from),
+        ("rewound as", view.rewound_as),
         ("result", to_text(detail.result) if view.state == "completed" else ""),
     ]
     for name, value in fields:

@@ -17,7 +17,7 @@ from durable.engine.step_tree import drawn_with_depth, tree
 from durable.engine.views import ServedFunctions, arguments_of, detail_of, error_of
 from durable.executions import exported_record
 from durable.executions.bulk_work import BulkAction, BulkWork, make_change, preview_change
-from durable.executions.forking import fork
+from durable.executions.forking import fork, rewind
 from durable.executions.signal_sender import send_signal
 from durable.http.dashboard import output_pieces
 from durable.http.dashboard.page_request import PageRoute, Visit, read_place
@@ -278,11 +278,12 @@ async def act(visit: Visit) -> Response:
     """`POST /ui/executions/{id}/{action}`: one of the actions of the page."""
     row, action = await find(visit), visit.path("action")
     url = url_of("executions", row.id)
-    if action == "fork":
+    if action in ("fork", "rewind"):
         step = read_place(visit.field("step"))
         if step is None or not 0 < step < 2**31:
             raise BadArguments("a fork is made before an operation: its number, from 1")
-        made = await fork(visit.store, row.id, step, visit.field("new") or None)
+        make = fork if action == "fork" else rewind
+        made = await make(visit.store, row.id, step, visit.field("new") or None)
         return visit.go(url_of("executions", made.id), f"{made.id} begins with {made.kept} recorded operations.")
     if action == "retry":
         made = await fork(visit.store, row.id, None, visit.field("new") or None)

@@ -368,13 +368,14 @@ class LiveSession:
         found = self.current
         if isinstance(message, Checkpoint) and found is not None and self._quick is None:
             with self._failing(found):
-                self._store_output(found, found.copy.seal())
+                self._store_output(found, found.copy.seal(), last=message.final)
 
-    def _store_output(self, found: Pass, rows: list[CopyRow]) -> None:
+    def _store_output(self, found: Pass, rows: list[CopyRow], *, last: bool = False) -> None:
+        """last: it is committed with the checkpoint that follows, and with the cell's end."""
         found.keep(rows)
         if rows and found is not self._quick:
             fields = {"execution": found.execution_id, "session": self.name, "epoch": self.epoch, "chunks": rows}
-            stored = self._house.store.post("output.append", fields)
+            stored = self._house.store.post("output.append", fields, awaited=not last)
             self._posted(sum(len(row.text) for row in rows), stored)
 
     def _posted(self, chars: int, stored: asyncio.Future[Any]) -> None:

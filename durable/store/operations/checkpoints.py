@@ -7,7 +7,7 @@ from durable.core.limits import CODE_LABELS_MAX, SWEEP_ROWS
 from durable.store.operations.lock_keys import CHECKPOINTS
 from durable.store.operations.row_records import EVERY, Row, dump
 from durable.store.operations.sessions import require_epoch
-from durable.store.operations.settlement import forget_checkpoints, note_progress
+from durable.store.operations.settlement import drop_checkpoints, forget_checkpoints, note_progress
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
@@ -39,15 +39,40 @@ def _record(row: Row) -> Record:
     }
 
 
+GROUND = (
+    "SELECT * FROM (WITH old AS (SELECT id FROM checkpoints WHERE session=?1 AND (label IS NULL OR ?2 = 0)"
+    f" ORDER BY id DESC LIMIT {EVERY} OFFSET ?3),"
+    " released AS (SELECT DISTINCT u.digest FROM old JOIN checkpoint_uses u ON u.checkpoint=old.id)"
+    " SELECT 'gone' AS word, NULL AS id, value AS digest FROM json_each(?4)"
+    " WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=value)"
+    " UNION ALL SELECT 'old', id, NULL FROM old"
+    " UNION ALL SELECT 'unused', NULL, digest FROM released WHERE digest NOT IN (SELECT value FROM json_each(?5))"
+    " AND NOT EXISTS (SELECT 1 FROM checkpoint_uses o WHERE o.digest=released.digest"
+    " AND o.checkpoint NOT IN (SELECT id FROM old))) ground"
+)
+"""Before a checkpoint is made: which chunks that it carries on nobody has any more, which older checkpoints of its
+session need not be kept then, and which chunks only those use."""
+
+
+def ground_of(request: CheckpointPublish) -> tuple[object, ...]:
+    """The parameters of GROUND."""
+    keep = request.keep
+    counts = request.label is None or not keep.labelled
+    uses = sorted({*request.uses, *(digest for digest, _ in request.chunks)})
+    return request.session, keep.labelled, max(0, keep.last - counts), dump(request.carried), dump(uses)
+
+
 def publish(tx: Tx, request: CheckpointPublish) -> Answer:
     """Make a checkpoint the newest, fenced by the epoch; `dropped` names chunks that nothing refers to any more."""
     tx.lock(CHECKPOINTS)
     require_epoch(tx, request.session, request.epoch)
-    _require_carried(tx, request.carried)
+    asked = ground_of(request)
+    found = tx.rows(GROUND, asked)
+    for word, _, digest in found:
+        if word == "gone":
+            raise Refused(409, f"chunk {digest} went with the last checkpoint that used it; begin from the newest")
     tx.execute_many("INSERT INTO chunks (digest, data) VALUES (?,?) ON CONFLICT DO NOTHING", request.chunks)
-    row = tx.row(
-        "INSERT INTO checkpoints (session, epoch, execution, n, statement, final, label, by_code, manifest, created_at)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?) RETURNING id",
+    made = tx.insert_checkpoint(
         (
             request.session,
             request.epoch,
@@ -59,23 +84,19 @@ def publish(tx: Tx, request: CheckpointPublish) -> Answer:
             request.by_code,
             request.manifest,
             tx.now,
-        ),
+        )
     )
-    assert row is not None
-    made: int = row[0]
     # In one statement, in order of the key: a namespace of 200 MB has thousands of them.
-    uses = dump(sorted({*request.uses, *(digest for digest, _ in request.chunks)}))
-    tx.execute("INSERT INTO checkpoint_uses (checkpoint, digest) SELECT ?, value FROM json_each(?)", (made, uses))
+    tx.execute("INSERT INTO checkpoint_uses (checkpoint, digest) SELECT ?, value FROM json_each(?)", (made, asked[-1]))
     if request.execution is not None and request.progress:
         note_progress(tx, PREFIX + request.execution.removeprefix(PREFIX))
     tx.effects.sessions.add(request.session)
-    return Answer(200, {"checkpoint": made, "dropped": _retire(tx, request, (made, request.label))})
-
-
-def _retire(tx: Tx, made: CheckpointPublish, newest: Row) -> list[str]:
-    """Drop what need not be kept, and the chunks that only that used."""
-    old = superfluous(tx, made.session, made.keep, newest, code_labels=made.by_code)
-    return forget_checkpoints(tx, old) if old else []
+    if request.keep.age_ms is not None or request.by_code:
+        old = superfluous(tx, request.session, request.keep, (made, request.label), code_labels=request.by_code)
+        return Answer(200, {"checkpoint": made, "dropped": forget_checkpoints(tx, old) if old else []})
+    unused = sorted(digest for word, _, digest in found if word == "unused")
+    drop_checkpoints(tx, [row[1] for row in found if row[0] == "old"], unused)
+    return Answer(200, {"checkpoint": made, "dropped": unused})
 
 
 def newest_of(tx: Tx, session: str) -> Row | None:
@@ -95,17 +116,6 @@ def superfluous(tx: Tx, session: str, keep: Keep, newest: Row, *, code_labels: b
         labelled = "SELECT id FROM checkpoints WHERE session=? AND by_code <> 0 AND label IS NOT NULL"
         found += tx.rows(f"{labelled} ORDER BY id DESC LIMIT {EVERY} OFFSET ?", (session, CODE_LABELS_MAX))
     return sorted({row[0] for row in found})
-
-
-def _require_carried(tx: Tx, carried: list[str]) -> None:
-    if not carried:
-        return
-    gone = tx.row(
-        "SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=value) LIMIT 1",
-        (dump(carried),),
-    )
-    if gone is not None:
-        raise Refused(409, f"chunk {gone[0]} went with the last checkpoint that used it; begin from the newest")
 
 
 def relabel(tx: Tx, request: CheckpointLabel) -> Answer:

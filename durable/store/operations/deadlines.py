@@ -10,16 +10,22 @@ from durable.core.limits import HELD_ELSEWHERE_MS, QUEUE_AHEAD_MS, RETRY_MAX_MS
 from durable.store.operations import cancellation, queue_admission, queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
-from durable.store.operations.row_records import Queries, dump, load_tags
+from durable.store.operations.row_records import Queries, load_tags
 from durable.store.operations.schedules import fire
 from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle_pending
 from durable.store.operations.transaction import Deadline, Tx
 
-_DEADLINE_PROMISE = (
-    "SELECT id, timeout_at, tags FROM promises"
-    f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ?"
-    " AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY timeout_at, length(id), id LIMIT ?"
-)
+
+def _deadlines(behind: str) -> str:
+    return (
+        "SELECT id, timeout_at, tags, length(id) FROM promises"
+        f" WHERE state='pending' AND timeout_at < {TIME_MAX_MS} AND timeout_at <= ?{behind}"
+        " ORDER BY timeout_at, length(id), id LIMIT ?"
+    )
+
+
+_FIRST_DEADLINES = _deadlines("")
+_NEXT_DEADLINES = _deadlines(" AND (timeout_at, length(id), id) > (?, ?, ?)")
 DEADLINES_MAX = 2**53
 """More promises than are due at any time."""
 _DEADLINE_LEASE = (
@@ -72,11 +78,12 @@ def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
 
 def _time_out(tx: Tx, most: int) -> bool:
     """Settle the promises that timed out, unless others hold them just now. False when there may be more of them."""
-    elsewhere: list[str] = []
+    passed_over = bool(tx.passed)
     while True:
+        rows = tx.rows(_NEXT_DEADLINES if tx.passed else _FIRST_DEADLINES, (tx.now, *tx.passed, most))
         due = [
             Deadline(id=promise_id, at=timeout_at, timer=load_tags(tags).get("resonate:timer") == "true")
-            for promise_id, timeout_at, tags in tx.rows(_DEADLINE_PROMISE, (tx.now, dump(elsewhere), most))
+            for promise_id, timeout_at, tags, _ in rows
         ]
         free = tx.hold_if_free(due)
         for deadline in due:
@@ -85,12 +92,13 @@ def _time_out(tx: Tx, most: int) -> bool:
                 state: Settled = "resolved" if deadline.timer else "rejected_timedout"
                 # None, when it went with an execution that an earlier deadline ended.
                 settle_pending(tx, deadline.id, state, at=deadline.at)
-            else:
-                elsewhere.append(deadline.id)
+        passed_over = passed_over or len(free) < len(due)
         if len(due) < most:
-            if elsewhere:
+            if passed_over:
                 tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
             return True
+        promise_id, timeout_at, _, length = rows[-1]
+        tx.passed = (timeout_at, length, promise_id)
         if free:
             return False
 

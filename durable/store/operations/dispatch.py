@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, is_served
-from durable.core.limits import DISPATCH_RETRY_MS, LEASE_MS, OUTBOX_KEEP_MS
+from durable.core.limits import DISPATCH_RETRY_MS, LEASE_MS, OUTBOX_KEEP_MS, QUEUE_AHEAD_MS
 from durable.store.operations import deployments
 from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
@@ -31,6 +31,12 @@ _TASK = (
 _DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
 _ONE = f"{_TASK} AND id=?1 AND due <= ?2"
 _SOME = f"{_TASK} AND id IN (SELECT value FROM json_each(?1)) AND due <= ?2"
+_RATED = "SELECT name FROM queues WHERE rate_count IS NOT NULL AND running > 0 ORDER BY name"
+_DUE_OF_QUEUE = (
+    f"{_TASK} AND queue=?1 AND queue IS NOT NULL AND due <= ?2 AND due > ?3"
+    " ORDER BY due, (SELECT n FROM queue_entries WHERE queue_entries.id=tasks.id)"
+)
+"""What a rate has just let begin, of which many have the same time: in the order in which they got their places."""
 _ANY_DUE = (
     "SELECT 1 FROM tasks WHERE state='pending' AND due IS NOT NULL AND due <= ?1"
     " AND grp IN (SELECT value FROM json_each(?2)) LIMIT 1"
@@ -74,16 +80,24 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
 
 def offer_all(tx: Tx) -> None:
     """Offer what is due in the groups of this process's connections, the oldest first, while they have slots."""
+    if with_slots(tx.ends):
+        for (queue,) in tx.rows(_RATED):
+            _offer_each(tx, tx.rows(_DUE_OF_QUEUE, (queue, tx.now, tx.now - QUEUE_AHEAD_MS)))
+    if with_slots(tx.ends):
+        _offer_each(tx, tx.each(_DUE, (tx.now, _groups(tx.ends))))
+
+
+def _offer_each(tx: Tx, rows: Iterable[Row]) -> None:
+    """Offer tasks that anybody may offer, in this order, while connections here have slots."""
     chosen = []
     taken = Counter[tuple[str, str]]()
-    if with_slots(tx.ends):
-        for row in tx.each(_DUE, (tx.now, _groups(tx.ends))):
-            end = _taking(tx, row, taken)
-            if end is not None:
-                chosen.append((end, row))
-                taken[end.engine, row[8]] += 1
-            elif not with_slots(tx.ends):
-                break
+    for row in rows:
+        end = _taking(tx, row, taken)
+        if end is not None:
+            chosen.append((end, row))
+            taken[end.engine, row[8]] += 1
+        elif not with_slots(tx.ends):
+            break
     claimed = tx.claim([(row[0], row[2]) for _, row in chosen])
     promises = _promises_of(tx, [row for _, row in chosen if row[0] in claimed])
     for end, row in chosen:

@@ -9,13 +9,14 @@ import msgspec
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
-from durable.core.ids import PREFIX
+from durable.core.ids import PREFIX, REWOUND_AS
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
 from durable.store.operations import deployments, execution_tags, queue_entries, signals, streams
+from durable.store.operations.cancellation import reason_value
 from durable.store.operations.children import begin, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
 from durable.store.operations.row_records import PROMISE, dump, load_tags, load_value
-from durable.store.operations.settlement import CHILD, ENDED, announce
+from durable.store.operations.settlement import CHILD, ENDED, announce, settle
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     Answer,
@@ -26,6 +27,7 @@ from durable.store.protocol.requests import (
     PromiseCreate,
     RecordPromise,
     Refused,
+    Rewound,
     Value,
 )
 
@@ -157,6 +159,8 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     own = root.id
     if tx.row("SELECT 1 FROM promises WHERE id=?", (own,)) is not None or _has_children(tx, own):
         raise Refused(409, f"execution {own.removeprefix(PREFIX)!r} exists in this store; nothing was imported")
+    if request.rewinds is not None:
+        _check_rewound(tx, request.rewinds)
     links = [each for each in children if each.state == "pending" and CHILD in each.tags]
     roots = [
         root_of(PromiseCreate(id=each.id, timeout_at=each.timeout_at, param=each.param, tags=each.tags))
@@ -175,7 +179,36 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     streams.enter_recorded(tx, children)
     for link, root_of_child in zip(links, roots, strict=True):
         begin(tx, find(tx, link.id), root_of_child, deployment=deployments.of_child(tx, None, deployment))
+    if request.rewinds is not None:
+        _take_place(tx, request.rewinds, own)
     return Answer(200, {"promises": len(request.promises)})
+
+
+def _check_rewound(tx: Tx, rewound: Rewound) -> None:
+    """Refuse to rewind what is none of ours, was rewound before, or has gone on since its record was read."""
+    tx.lock_promise(rewound.id)
+    row = tx.row(
+        "SELECT p.tags FROM promises p JOIN tasks t ON t.id=p.id WHERE p.id=? AND t.session IS NULL AND t.timer=0",
+        (rewound.id,),
+    )
+    if row is None:
+        raise Refused(404, f"there is no execution {rewound.id!r} of a durable function")
+    if REWOUND_AS in load_tags(row[0]):
+        raise Refused(412, f"{rewound.id!r} has been rewound")
+    sql = "SELECT id FROM promises WHERE state='pending' AND id IN (SELECT value FROM json_each(?))"
+    if rewound.open and len(tx.rows(sql, (dump(rewound.open),))) < len(set(rewound.open)):
+        raise Refused(412, f"{rewound.id!r} has gone on since its record was read: read it again")
+
+
+def _take_place(tx: Tx, rewound: Rewound, own: str) -> None:
+    """Signals that nobody took go to the new execution, and the old one, which ends without clean-up, names it."""
+    tx.execute("UPDATE signals SET execution=? WHERE execution=? AND taken=0", (own, rewound.id))
+    row = tx.row("SELECT state, tags FROM promises WHERE id=?", (rewound.id,))
+    assert row is not None
+    tags = {**load_tags(row[1]), REWOUND_AS: own.removeprefix(PREFIX)}
+    tx.execute("UPDATE promises SET tags=? WHERE id=?", (dump(tags), rewound.id))
+    if row[0] == "pending":
+        settle(tx, rewound.id, "rejected_canceled", reason_value(rewound.reason))
 
 
 def _given_to(tx: Tx, root: RecordPromise) -> str | None:

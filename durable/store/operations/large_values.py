@@ -9,16 +9,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from typing import NamedTuple, Protocol
 
-from durable.core.errors import StoreError
+from durable.core.errors import ValueDamaged
 from durable.core.limits import INLINE_CHARS_MAX
+from durable.core.value_codec import damage_in, damaged_text
 from durable.store.operations.row_records import Row
+from durable.store.protocol.requests import Refused
 
 MARK = "@"
 _ESCAPE = "@="
 _BASE64, _TEXT = "b", "t"
 _CHECK_CHARS = 32
+ADDRESS_CHARS = 64
+_ADDRESS = re.compile(r"[0-9a-f]{64}")
 
 
 class StoredText(str):
@@ -34,7 +39,7 @@ class ValueBlobs(Protocol):
         """Keep bytes. Those that are there count as put now."""
 
     def read(self, address: str) -> bytes | None:
-        """The bytes; None where there are none."""
+        """The bytes; None where there are none. ValueDamaged: they cannot be read."""
 
 
 class Reference(NamedTuple):
@@ -45,13 +50,18 @@ class Reference(NamedTuple):
     check: str
 
 
+def is_reference(text: str | None) -> bool:
+    """Whether a row's text refers to a blob."""
+    return text is not None and text[:1] == MARK and not text.startswith(_ESCAPE)
+
+
 def reference_of(text: str | None) -> Reference | None:
-    """The reference that a row's text is; None for data."""
-    if text is None or text[:1] != MARK or text.startswith(_ESCAPE):
+    """The reference that a row's text is; None for data. ValueDamaged."""
+    if text is None or not is_reference(text):
         return None
     parts = text[1:].split(":")
-    if len(parts) != len(Reference._fields):
-        raise StoreError("the store is damaged: a value that refers to no blob; run `durable doctor`")
+    if len(parts) != len(Reference._fields) or not _ADDRESS.fullmatch(parts[0]):
+        raise ValueDamaged(repr(parts[0][:ADDRESS_CHARS]), "that is no address")
     return Reference(*parts)
 
 
@@ -66,11 +76,9 @@ def is_blob_of(reference: Reference, data: bytes) -> bool:
 
 
 def opened(reference: Reference, data: bytes | None) -> str:
-    """The data that a reference stands for, from the bytes of its blob. StoreError: they are gone, or others."""
-    if data is None:
-        raise StoreError(f"the store lacks the blob {reference.address} of a value; run `durable doctor`")
-    if not is_blob_of(reference, data):
-        raise StoreError(f"the blob {reference.address} of a value is damaged; run `durable doctor`")
+    """The data that a reference stands for, from the bytes of its blob. ValueDamaged: they are gone, or others."""
+    if data is None or not is_blob_of(reference, data):
+        raise ValueDamaged(reference.address, "gone" if data is None else "damaged")
     return base64.b64encode(data).decode("ascii") if reference.form == _BASE64 else data.decode()
 
 
@@ -82,8 +90,16 @@ class LargeValues:
         self._key = key
 
     def stored(self, data: str | None) -> str | None:
-        """The text of a row for a value's data, which is kept as a blob where it is large. StoreFull, StoreError."""
-        if data is None or (len(data) <= INLINE_CHARS_MAX and data[:1] != MARK):
+        """The text of a row for a value's data, which is kept as a blob where it is large. StoreFull, StoreError.
+
+        Refused: what stands for a damaged value, which a row would keep for ever.
+        """
+        if data is None:
+            return data
+        damage = damage_in(data)
+        if damage is not None:
+            raise Refused(400, str(damage))
+        if len(data) <= INLINE_CHARS_MAX and data[:1] != MARK:
             return data
         if isinstance(data, StoredText):
             return str(data)
@@ -95,18 +111,25 @@ class LargeValues:
         return f"{MARK}{address}:{form}:{hashlib.sha256(raw).hexdigest()[:_CHECK_CHARS]}"
 
     def whole(self, text: str | None) -> str | None:
-        """The data of a value from the text of its row. StoreError."""
+        """The data of a value from the text of its row. ValueDamaged."""
         if text is None or text[:1] != MARK:
             return text
         reference = reference_of(text)
         return unescaped(text) if reference is None else opened(reference, self._blobs.read(reference.address))
 
+    def told(self, text: str | None) -> str | None:
+        """The same; of a damaged value what stands for it."""
+        try:
+            return self.whole(text)
+        except ValueDamaged as error:
+            return damaged_text(error)
+
     def whole_row(self, row: Row) -> Row:
-        """The columns of PROMISE with the data of both values."""
+        """The columns of PROMISE with the data of both values. One that is damaged has what stands for it (V9)."""
         param, value = row[3], row[5]
         if (param is None or param[:1] != MARK) and (value is None or value[:1] != MARK):
             return row
-        return (*row[:3], self.whole(param), row[4], self.whole(value), *row[6:])
+        return (*row[:3], self.told(param), row[4], self.told(value), *row[6:])
 
 
 def _bytes_of(data: str) -> tuple[str, bytes]:

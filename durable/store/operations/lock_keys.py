@@ -66,7 +66,10 @@ def keys_of(request: Any) -> Iterator[str]:
         yield WHOLE  # it holds for the calls of every session
     elif isinstance(request, requests.CheckpointGet | requests.CheckpointLabel | requests.CheckpointPublish):
         yield CHECKPOINTS
-    yield from _named(request)
+    if isinstance(request, requests.SignalSend | requests.SignalLook):
+        yield promise_key(request.execution)  # its name is no session's
+    else:
+        yield from _named(request)
 
 
 def _named(struct: Any) -> Iterator[str]:

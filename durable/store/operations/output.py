@@ -6,7 +6,8 @@ from durable.store.operations.sessions import require_epoch
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, OutputAppend, OutputTruncate, Refused
 
-_END = "SELECT start, length FROM output WHERE execution=? ORDER BY start DESC LIMIT 1"
+END = "SELECT start, length FROM output WHERE execution=? ORDER BY start DESC LIMIT 1"
+"""Where an execution's output ends: the last chunk."""
 
 
 def append(tx: Tx, request: OutputAppend) -> Answer:
@@ -16,7 +17,7 @@ def append(tx: Tx, request: OutputAppend) -> Answer:
     """
     if request.session is not None and request.epoch is not None:
         require_epoch(tx, request.session, request.epoch)
-    start, length = tx.row(_END, (request.execution,)) or (0, 0)
+    start, length = tx.row(END, (request.execution,)) or (0, 0)
     rewritten = False
     rows: list[tuple[str, int, int, str, str]] = []
     for chunk in request.chunks:
@@ -47,7 +48,7 @@ def truncate(tx: Tx, request: OutputTruncate) -> Answer:
 
     `kept`: how many of the characters before it are in chunks that hold text.
     """
-    last = tx.row(_END, (request.execution,))
+    last = tx.row(END, (request.execution,))
     if last is not None and last[0] + last[1] > request.offset:
         tx.execute("DELETE FROM output WHERE execution=? AND start>=?", (request.execution, request.offset))
         _cut_inside(tx, request.execution, request.offset)

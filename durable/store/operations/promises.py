@@ -135,12 +135,12 @@ class Lease(NamedTuple):
 
 
 def create_promise(
-    tx: Tx, request: PromiseCreate, lease: Lease | None = None, *, queue: str | None = None
+    tx: Tx, request: PromiseCreate, lease: Lease | None = None, *, queue: str | None = None, n: int | None = None
 ) -> tuple[Record, bool]:
     """Create it with its task, or find it as it is: the record, and whether it is new. `check_create` goes before.
 
     With a `lease` the new task is acquired at once; no unsettled cell of its session may then be before it. One of a
-    `queue` is not due before that gives it a place.
+    `queue` is not due before that gives it a place. n: the next number of its session, where that is known.
     """
     tags = request.tags or {}
     text = dump(tags)
@@ -166,7 +166,7 @@ def create_promise(
     if not expired and tags.get("durable:capability") == "input":
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
-        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease, queue=queue)
+        _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease, queue=queue, n=n)
     record = tx.record(row)
     if expired and external:
         tx.effects.settled[request.id] = record
@@ -176,18 +176,27 @@ def create_promise(
 
 
 def _create_task(
-    tx: Tx, task_id: str, tags: dict[str, str], *, ended: str | None, lease: Lease | None, queue: str | None
+    tx: Tx,
+    task_id: str,
+    tags: dict[str, str],
+    *,
+    ended: str | None,
+    lease: Lease | None,
+    queue: str | None,
+    n: int | None,
 ) -> None:
     address = address_of(tags["resonate:target"])
     timer = tags.get("resonate:timer") == "true"
     not_before = _delay(tags)
     session = tags.get("durable:session")
-    n = None
     deployment = tags.get(DEPLOYMENT)
     due: int | None = None
     if session is not None:
-        n = next_n(tx, session)
-        tx.execute(
+        if n is None:
+            n = next_n(tx, session)
+        else:
+            tx.execute_soon("UPDATE sessions SET next_n=next_n+1 WHERE name=?", (session,))
+        tx.execute_soon(
             "INSERT INTO cells (session, n, promise, settled) VALUES (?,?,?,?)",
             (session, n, task_id, ended is not None),
         )
@@ -287,13 +296,23 @@ def register_callback(tx: Tx, request: RegisterCallback) -> Answer:
     return Answer(200, {"promise": record})
 
 
+_CALL_BACK = (
+    "INSERT INTO callbacks (awaited, awaiter)"
+    " SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tasks WHERE id=?2 AND state<>'fulfilled') ON CONFLICT DO NOTHING"
+)
+
+
 def add_callback(tx: Tx, awaited: str, awaiter: str) -> None:
     """Record it once, unless the awaiter is finished and could never be resumed."""
-    tx.execute(
-        "INSERT INTO callbacks (awaited, awaiter)"
-        " SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tasks WHERE id=?2 AND state<>'fulfilled') ON CONFLICT DO NOTHING",
-        (awaited, awaiter),
-    )
+    tx.execute(_CALL_BACK, (awaited, awaiter))
+
+
+def add_callbacks(tx: Tx, awaited: list[str], awaiter: str) -> None:
+    """The same for each of them."""
+    if len(awaited) == 1:
+        add_callback(tx, awaited[0], awaiter)
+    else:
+        tx.execute_many(_CALL_BACK, [(promise_id, awaiter) for promise_id in awaited])
 
 
 def _require_external(record: Record) -> None:

@@ -223,10 +223,10 @@ def next_entry(tx: Tx, queue: str, targets: list[str]) -> QueueEntry | None:
 
 def admit(tx: Tx, entry: QueueEntry, begins_at: int) -> None:
     """Give a waiting entry a place: it counts from now on until its execution ends. It begins at that time, or later
-    where the engine is late."""
+    where the engine is late; of those with the same time in the order of `n`."""
     state = step_entry(entry.state, EntryEvent.ADMIT)
     tx.execute(
-        "UPDATE queue_entries SET state=?, admitted_at=?,"
+        "UPDATE queue_entries SET state=?, admitted_at=?, n=(SELECT turn FROM queues WHERE name=queue_entries.queue),"
         " dedupe=CASE WHEN debounce_until IS NULL THEN dedupe ELSE NULL END WHERE id=?",
         (state, begins_at, entry.id),
     )
@@ -339,8 +339,8 @@ def _shorten_line(tx: Tx, entry: QueueEntry) -> None:
         tx.execute(f"DELETE FROM queue_lines{where}", entry.line)
 
 
-def suspended(tx: Tx, promise_id: str) -> None:
-    """The execution waits, and runs on no engine."""
+def off_engine(tx: Tx, promise_id: str) -> None:
+    """The execution waits or is halted, and runs on no engine."""
     row = tx.row("UPDATE queue_entries SET engine=NULL WHERE id=? RETURNING queue", (promise_id,))
     load = None if row is None else load_of(tx, row[0])
     if load is not None and load.per_engine is not None:
@@ -355,7 +355,10 @@ def hold(tx: Tx, promise_id: str, queue: str) -> None:
     """The execution of an entry is halted: before it began it leaves its line; later it keeps its place."""
     tx.lock(queue_key(queue))
     entry = find(tx, promise_id)
-    if entry is None or entry.state is EntryState.ADMITTED:
+    if entry is None:
+        return
+    if entry.state is EntryState.ADMITTED:
+        off_engine(tx, promise_id)
         return
     state = step_entry(entry.state, EntryEvent.HALT)
     _withdraw(tx, entry)

@@ -237,6 +237,9 @@ def _same(tx: Tx, request: QueueEnqueue, promise_id: str) -> Answer:
     found = tx.promise_row(promise_id)
     entry = queue_entries.find(tx, promise_id)
     assert found is not None
+    own, function = load_tags(found[6])[FUNCTION], (request.promise.tags or {})[FUNCTION]
+    if own.partition("@")[0] != function.partition("@")[0]:
+        raise Refused(409, f"{request.dedupe!r} of the queue {request.queue!r} is a call of {own}, not of {function}")
     assert entry is not None, f"what is to be found by its dedupe is in the queue: {promise_id}"
     if request.debounce_ms is None or entry.state not in (EntryState.DELAYED, EntryState.WAITING):
         return Answer(200, {"promise": tx.record(found), "made": False, "task": None, "preload": []})

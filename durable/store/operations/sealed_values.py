@@ -12,16 +12,17 @@ import msgspec
 
 from durable.core.limits import REKEY_BYTES, REKEY_ROWS
 from durable.core.value_codec import sealed_by
-from durable.store.operations.large_values import reference_of
+from durable.store.operations.large_values import is_reference
 from durable.store.operations.promises import check_value
 from durable.store.operations.row_records import Row, dump, load_value
 from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, Refused, SealedPage, Value, ValueReseal
+from durable.store.protocol.requests import Answer, Integer, Refused, SealedPage, Value, ValueReseal
 
 
 class _Place(NamedTuple):
     """Where values lie: pages of rows, and the statements for one of them, whose parameters are its key."""
 
+    key: tuple[type, ...]
     first: str
     after: str
     one: str
@@ -36,31 +37,31 @@ _LETTERS = "SELECT id, {head} FROM dead_letters{where} ORDER BY id LIMIT ?"
 _AFTER, _AFTER_SIGNAL = " WHERE id > ?", " WHERE (execution, name, n) > (?, ?, ?)"
 
 
-def _place(pages: str, after: str, column: str, one: str, write: str) -> _Place:
+def _place(key: tuple[type, ...], pages: str, after: str, column: str, one: str, write: str) -> _Place:
     head = _HEAD.format(column)
-    return _Place(pages.format(head=head, where=""), pages.format(head=head, where=after), one, write)
+    return _Place(key, pages.format(head=head, where=""), pages.format(head=head, where=after), one, write)
 
 
 _PLACES = {
     "param": _place(
-        _PROMISES, _AFTER, "param_data",
+        (str,), _PROMISES, _AFTER, "param_data",
         "SELECT param_data FROM promises WHERE id=?", "UPDATE promises SET param_data=? WHERE id=?",
     ),
     "value": _place(
-        _PROMISES, _AFTER, "value_data",
+        (str,), _PROMISES, _AFTER, "value_data",
         "SELECT value_data FROM promises WHERE id=?", "UPDATE promises SET value_data=? WHERE id=?",
     ),
     "signal": _place(
-        _SIGNALS, _AFTER_SIGNAL, "data",
+        (str, str, int), _SIGNALS, _AFTER_SIGNAL, "data",
         "SELECT data FROM signals WHERE execution=? AND name=? AND n=?",
         "UPDATE signals SET data=? WHERE execution=? AND name=? AND n=?",
     ),
     "schedule": _place(
-        _SCHEDULES, _AFTER, "promise_param",
+        (str,), _SCHEDULES, _AFTER, "promise_param",
         "SELECT promise_param FROM schedules WHERE id=?", "UPDATE schedules SET promise_param=? WHERE id=?",
     ),
     "letter": _place(
-        _LETTERS, _AFTER, "message",
+        (int,), _LETTERS, _AFTER, "message",
         "SELECT message FROM dead_letters WHERE id=?", "UPDATE dead_letters SET message=? WHERE id=?",
     ),
 }  # fmt: skip
@@ -69,7 +70,7 @@ _ORDER = [*_PLACES]
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     place: str = _ORDER[0]
-    key: list[str | int] = []
+    key: list[str | Integer] = []
 
 
 def _cursor(after: str) -> _Cursor:
@@ -78,18 +79,14 @@ def _cursor(after: str) -> _Cursor:
         cursor = msgspec.json.decode(after, type=_Cursor) if after else _Cursor()
     except msgspec.MsgspecError:
         raise Refused(400, "the cursor is none: take it from `next` of the page before") from None
-    _check_place(cursor.place, cursor.key or [""] * _parts(cursor.place))
+    if cursor.place not in _PLACES or cursor.key:
+        _check_place(cursor.place, cursor.key)
     return cursor
 
 
-def _parts(place: str) -> int:
-    """The parts of the keys of a place."""
-    return _PLACES[place].one.count("?") if place in _PLACES else 0
-
-
 def _check_place(place: str, key: list[str | int]) -> None:
-    if place not in _PLACES or len(key) != _parts(place):
-        raise Refused(400, f"{place!r} with {len(key)} parts of a key is no place of values")
+    if place not in _PLACES or tuple(map(type, key)) != _PLACES[place].key:
+        raise Refused(400, f"{place!r} with the key {key!r} is no place of a value")
 
 
 def page(tx: Tx, request: SealedPage) -> Answer:
@@ -125,7 +122,7 @@ def page(tx: Tx, request: SealedPage) -> Answer:
 def _begun(tx: Tx, place: str, row: Row) -> str | None:
     """A row's value, or the beginning of it: all of one that lies in a blob was read for that."""
     text = load_value(row[-1]).data if place == "schedule" else row[-1]
-    return tx.values.whole(text) if text is not None and reference_of(text) is not None else text
+    return tx.values.told(text) if text is not None and is_reference(text) else text
 
 
 def _data(tx: Tx, place: str, key: list[Any]) -> str | None:
@@ -133,7 +130,7 @@ def _data(tx: Tx, place: str, key: list[Any]) -> str | None:
     row = tx.row(_PLACES[place].one, tuple(key))
     if row is None or row[0] is None:
         return None
-    return load_value(row[0]).data if place == "schedule" else tx.values.whole(row[0])
+    return load_value(row[0]).data if place == "schedule" else tx.values.told(row[0])
 
 
 def reseal(tx: Tx, request: ValueReseal) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from durable.store.operations import kv, policies
-from durable.store.operations.attempts import rejection
+from durable.store.operations.attempts import lost_value, rejection
 from durable.store.operations.promises import Lease, add_callback, check_create, create_promise, next_n, settle_request
 from durable.store.operations.row_records import PROMISE, Row, dump
 from durable.store.operations.settlement import forget_checkpoints, note_progress, settle
@@ -38,8 +38,12 @@ and no execution is recorded in it, so nothing of it stays.
 _options = msgspec.json.Decoder(dict[str, object])
 
 
+SESSION = f"SELECT {_COLUMNS} FROM sessions WHERE name=?"
+"""What every write of a session is fenced by, among others."""
+
+
 def _find(tx: Tx, session: str) -> Row:
-    row = tx.row(f"SELECT {_COLUMNS} FROM sessions WHERE name=?", (session,))
+    row = tx.row(SESSION, (session,))
     if row is None:
         raise Refused(404, f"session {session!r} does not exist")
     return row
@@ -160,10 +164,12 @@ def get(tx: Tx, request: Session) -> Answer:
     return _record(_find(tx, request.session), created=False)
 
 
-_STANDING = (
-    "SELECT closed, next_n, owner, EXISTS (SELECT 1 FROM cells WHERE session=name AND settled=0)"
+STANDING = (
+    "SELECT closed, next_n, owner, EXISTS (SELECT 1 FROM cells WHERE session=name AND settled=0),"
+    " EXISTS (SELECT 1 FROM promises WHERE id='exec:' || name || '@' || CAST(next_n AS text))"
     " FROM sessions WHERE name=?"
 )
+"""What decides a new cell's place: the last two are whether one has not ended, and whether its id is somebody's."""
 
 
 def submit(tx: Tx, request: CellSubmit) -> Answer:
@@ -172,16 +178,17 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
     if "resonate:target" not in tags:
         raise Refused(400, "a cell needs a resonate:target")
     tx.lock_session(request.session)
-    row = tx.row(_STANDING, (request.session,))
+    row = tx.row(STANDING, (request.session,))
     if row is not None and row[0]:
         raise Refused(409, f"session {request.session!r} is closed; open it again first")
     n: int = 1 if row is None else row[1]
     free = row is None or not row[3]
     if request.id is not None:
-        found = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=?", (f"exec:{request.session}@{request.id}",))
+        found = tx.promise_row(f"exec:{request.session}@{request.id}")
         if found is not None:
             return Answer(200, {"promise": tx.record(found), "n": None, "id": found[0], "task": None, "existed": True})
-    while tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
+    known = row is not None and not row[4]
+    while not known and tx.row("SELECT 1 FROM promises WHERE id=?", (f"exec:{request.session}@{n}",)) is not None:
         n = next_n(tx, request.session) + 1  # somebody made a promise of that id by hand
     if request.alone and not free:
         raise Refused(423, f"session {request.session!r} has an execution that has not ended")
@@ -200,12 +207,31 @@ def submit(tx: Tx, request: CellSubmit) -> Answer:
     lease = None
     if request.engine is not None and row is not None and row[2] == request.engine and free:
         lease = Lease(request.engine, request.ttl)
-    record, created = create_promise(tx, promise, lease)
+    record, created = create_promise(tx, promise, lease, n=n if known else None)
     assert created
     data: Record = {"promise": record, "n": n, "id": promise_id, "task": None}
     if lease is not None and record["state"] == "pending":
         data["task"] = created_task(promise_id, lease)
     return Answer(200, data)
+
+
+def submit_again(tx: Tx, request: CellSubmit, promise_id: str) -> Answer:
+    """Record a cell once more that a server lost in a crash, before it was synced, and that an engine runs already.
+
+    Where its id is another's by now, the engine is to hear that the session moved, and whoever waits for the cell that
+    it is lost: nothing of it may count for the other one.
+    """
+    n = promise_id.rpartition("@")[2]
+    row = tx.row(STANDING, (request.session,))
+    free = row is not None and not row[0] and (request.id == n or str(row[1]) == n)
+    if free and tx.promise_row(promise_id) is None:
+        return submit(tx, request)
+    if row is not None and row[2] is not None:
+        _own(tx, request.session, row[2])
+    value = lost_value(promise_id, 1, "the server crashed, and another cell has its place")
+    lost = (promise_id, "rejected", None, None, None, value, "{}", request.promise.timeout_at, tx.now, tx.now)
+    tx.effects.settled[promise_id] = tx.record(lost)
+    return Answer(200, {"id": None})
 
 
 def create_call(tx: Tx, request: CallCreate) -> Answer:

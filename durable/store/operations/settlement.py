@@ -58,7 +58,9 @@ def settle_pending(
         _unlink(tx, record)
     if row[10]:
         tx.effects.settled[promise_id] = record
-        _follow(tx, promise_id, record, data, outcome or ENDED[state])
+        if CHILD not in record["tags"] or "resonate:target" in record["tags"]:  # a link is no task
+            _end_task(tx, promise_id, outcome or ENDED[state])
+        _tell_awaiters(tx, promise_id, record, data)
     else:
         tx.effects.internal[promise_id] = record
     return record
@@ -71,16 +73,19 @@ def _unlink(tx: Tx, link: Record) -> None:
         tx.effects.orphans[link["tags"][CHILD]] = "its parent goes on without it, or has ended"
 
 
-def _follow(tx: Tx, promise_id: str, record: Record, stored: str | None, ended: str) -> None:
+def _end_task(tx: Tx, promise_id: str, ended: str) -> None:
     task = tx.end_task(promise_id, ended)
     if task is not None:
         tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (promise_id,))
         if task[0] is not None:
-            _close_cell(tx, task[0], task[1])
+            _close_cell(tx, promise_id, task[0], task[1])
         if task[2]:
             _close_open(tx, promise_id)
         if task[3] is not None:
             queue_entries.leave(tx, promise_id, task[3])
+
+
+def _tell_awaiters(tx: Tx, promise_id: str, record: Record, stored: str | None) -> None:
     for awaiter in tx.take_awaiters(promise_id):
         if not resume(tx, awaiter):
             value = Value(data=None if stored is None else StoredText(stored))
@@ -168,11 +173,18 @@ def is_head(tx: Tx, session: str, n: int) -> bool:
     return row is None
 
 
-def _close_cell(tx: Tx, session: str, n: int) -> None:
+NEXT_CELL = (
+    "SELECT c.promise FROM tasks t JOIN cells c ON c.session = t.session"
+    " WHERE t.id=? AND c.settled=0 AND c.n <> t.n ORDER BY c.n LIMIT 1"
+)
+"""The first unsettled cell of a cell's session but itself."""
+
+
+def _close_cell(tx: Tx, promise_id: str, session: str, n: int) -> None:
     tx.lock_session(session)
     tx.execute_soon("UPDATE cells SET settled=1 WHERE session=? AND n=?", (session, n))
     tx.effects.sessions.add(session)
-    head = tx.row("SELECT promise FROM cells WHERE session=? AND settled=0 ORDER BY n LIMIT 1", (session,))
+    head = tx.row(NEXT_CELL, (promise_id,))
     if head is None:
         return
     blocked = "SELECT 1 FROM tasks WHERE id=? AND state='pending' AND due IS NULL AND timer=0"
@@ -215,16 +227,21 @@ def note_progress(tx: Tx, task_id: str) -> None:
 def forget_checkpoints(tx: Tx, checkpoints: list[int]) -> list[str]:
     """Delete checkpoints and the chunks that only they used; returns those chunks, which may lie in files too."""
     tx.lock(CHECKPOINTS)
-    released: set[str] = set()
-    for checkpoint in checkpoints:
-        uses = tx.rows("DELETE FROM checkpoint_uses WHERE checkpoint=? RETURNING digest", (checkpoint,))
-        released.update(row[0] for row in uses)
-        tx.execute("DELETE FROM checkpoints WHERE id=?", (checkpoint,))
     unused = (
-        "SELECT value FROM json_each(?)"
-        " WHERE NOT EXISTS (SELECT 1 FROM checkpoint_uses WHERE digest=json_each.value) ORDER BY value"
+        "SELECT DISTINCT u.digest FROM checkpoint_uses u"
+        " WHERE u.checkpoint IN (SELECT CAST(value AS BIGINT) FROM json_each(?1))"
+        " AND NOT EXISTS (SELECT 1 FROM checkpoint_uses o WHERE o.digest=u.digest"
+        " AND o.checkpoint NOT IN (SELECT CAST(value AS BIGINT) FROM json_each(?1))) ORDER BY u.digest"
     )
-    dropped = [row[0] for row in tx.rows(unused, (dump(sorted(released)),))]
-    if dropped:
-        tx.execute("DELETE FROM chunks WHERE digest IN (SELECT value FROM json_each(?))", (dump(dropped),))
+    dropped = [row[0] for row in tx.rows(unused, (dump(checkpoints),))] if checkpoints else []
+    drop_checkpoints(tx, checkpoints, dropped)
     return dropped
+
+
+def drop_checkpoints(tx: Tx, checkpoints: list[int], unused: list[str]) -> None:
+    """Delete checkpoints, and these chunks."""
+    for checkpoint in checkpoints:
+        tx.execute("DELETE FROM checkpoint_uses WHERE checkpoint=?", (checkpoint,))
+        tx.execute("DELETE FROM checkpoints WHERE id=?", (checkpoint,))
+    if unused:
+        tx.execute("DELETE FROM chunks WHERE digest IN (SELECT value FROM json_each(?))", (dump(unused),))

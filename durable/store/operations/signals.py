@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from durable.core.limits import SIGNALS_OPEN_MAX, VALUE_BYTES_MAX
 from durable.store.operations.large_values import StoredText
-from durable.store.operations.row_records import PROMISE
 from durable.store.operations.settlement import settle
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, Answer, Record, Refused, SignalLook, SignalSend, Value
@@ -46,7 +45,7 @@ def wait(tx: Tx, promise_id: str, tags: dict[str, str]) -> Record | None:
 def stand_in_line(tx: Tx, promise_id: str, tags: dict[str, str]) -> None:
     """Enter a pending wait behind the others, and forget those before them that have ended otherwise."""
     execution, name = tags[EXECUTION], tags[SIGNAL]
-    _first_in_line(tx, execution, name)
+    _shorten_line(tx, execution, name)
     last = tx.row("SELECT n FROM signal_waits WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name))
     n = 1 if last is None else last[0] + 1
     tx.execute(
@@ -63,35 +62,31 @@ def send(tx: Tx, request: SignalSend) -> Answer:
     if request.value.data is not None and len(request.value.data) > VALUE_BYTES_MAX:
         raise Refused(400, f"the value of a signal is over the limit of {VALUE_BYTES_MAX} bytes (VALUE_BYTES_MAX)")
     tx.lock_promise(execution)
-    state = _state(tx, execution)
+    state, first = _line(tx, execution, name)
     if request.key is not None:
         before = "SELECT n FROM signals WHERE execution=? AND name=? AND key=?"
         if tx.row(before, (execution, name, request.key)) is not None:
             return Answer(200, {"sent": False, "wait": None})
     if state != "pending":
         raise Refused(409, f"execution {execution!r} has ended: it takes no signal")
-    promise_id = _first_in_line(tx, execution, name)
+    promise_id = None if first is None else first[1]
     if request.expected is not None and request.expected != (promise_id or ""):
         raise Refused(412, f"execution {execution!r} waits otherwise for {name!r} by now: look again")
     _enter(tx, request, taken=promise_id is not None)
-    if promise_id is not None:
-        settle(tx, promise_id, "resolved", request.value)
-        _leave_line(tx, execution, name)
+    if first is not None:
+        settle(tx, first[1], "resolved", request.value)
+        tx.execute("DELETE FROM signal_waits WHERE execution=? AND name=? AND n<=?", (execution, name, first[0]))
     return Answer(200, {"sent": True, "wait": promise_id})
 
 
 def look(tx: Tx, request: SignalLook) -> Answer:
     """The promise that takes the next signal of a name, if one waits, and how many signals nobody has taken."""
-    _state(tx, request.execution)
-    found = None
-    for (promise_id,) in tx.rows(
-        "SELECT promise FROM signal_waits WHERE execution=? AND name=? ORDER BY n", (request.execution, request.name)
-    ):
-        row = tx.row(f"SELECT {PROMISE} FROM promises WHERE id=? AND state='pending'", (promise_id,))
-        if row is not None:
-            found = tx.record(row)
-            break
-    return Answer(200, {"wait": found, "open": _open(tx, request.execution, request.name)})
+    _, first = _line(tx, request.execution, request.name)
+    if first is None:
+        return Answer(200, {"wait": None, "open": _open(tx, request.execution, request.name)})
+    row = tx.promise_row(first[1])
+    assert row is not None
+    return Answer(200, {"wait": tx.record(row), "open": 0})
 
 
 def forget(tx: Tx, execution: str) -> None:
@@ -100,38 +95,36 @@ def forget(tx: Tx, execution: str) -> None:
     tx.execute("DELETE FROM signal_waits WHERE execution=?", (execution,))
 
 
-def _state(tx: Tx, execution: str) -> str:
-    """The state of the promise of a durable function, or 404."""
-    found = tx.row(
-        "SELECT p.state FROM promises p JOIN tasks t ON t.id=p.id WHERE p.id=? AND t.session IS NULL AND t.timer=0",
-        (execution,),
-    )
-    if found is None:
+_LINE = (
+    "SELECT p.state, w.n, w.promise FROM promises p JOIN tasks t ON t.id=p.id LEFT JOIN signal_waits w"
+    " ON w.execution=?1 AND w.name=?2 AND w.n=(SELECT x.n FROM signal_waits x JOIN promises q ON q.id=x.promise"
+    " WHERE x.execution=?1 AND x.name=?2 AND q.state='pending' ORDER BY x.n LIMIT 1)"
+    " WHERE p.id=?1 AND t.session IS NULL AND t.timer=0"
+)
+
+
+def _line(tx: Tx, execution: str, name: str) -> tuple[str, tuple[int, str] | None]:
+    """The state of the promise of a durable function, or 404; the number and promise of the first wait that is pending.
+
+    Those before it have ended otherwise, and leave the line with it.
+    """
+    row = tx.row(_LINE, (execution, name))
+    if row is None:
         raise Refused(404, f"there is no execution {execution!r} of a durable function")
-    return str(found[0])
+    return str(row[0]), None if row[1] is None else (int(row[1]), str(row[2]))
 
 
-def _first_in_line(tx: Tx, execution: str, name: str) -> str | None:
-    """The first wait that is pending; those before it leave the line."""
+def _shorten_line(tx: Tx, execution: str, name: str) -> None:
+    """The waits before the first that is pending leave the line."""
     while True:
         row = tx.row(
-            "SELECT w.promise, p.state FROM signal_waits w LEFT JOIN promises p ON p.id=w.promise"
+            "SELECT w.n, p.state FROM signal_waits w LEFT JOIN promises p ON p.id=w.promise"
             " WHERE w.execution=? AND w.name=? ORDER BY w.n LIMIT 1",
             (execution, name),
         )
-        if row is None:
-            return None
-        if row[1] == "pending":
-            return str(row[0])
-        _leave_line(tx, execution, name)
-
-
-def _leave_line(tx: Tx, execution: str, name: str) -> None:
-    tx.execute(
-        "DELETE FROM signal_waits WHERE execution=?1 AND name=?2"
-        " AND n=(SELECT min(n) FROM signal_waits WHERE execution=?1 AND name=?2)",
-        (execution, name),
-    )
+        if row is None or row[1] == "pending":
+            return
+        tx.execute("DELETE FROM signal_waits WHERE execution=? AND name=? AND n=?", (execution, name, row[0]))
 
 
 def _enter(tx: Tx, request: SignalSend, *, taken: bool) -> None:

@@ -8,14 +8,14 @@ from durable.store.operations import children, deployments, queue_entries
 from durable.store.operations.cancellation import wished
 from durable.store.operations.promises import (
     Lease,
-    add_callback,
+    add_callbacks,
     check_create,
     check_value,
     create_promise,
     find,
     origin_of,
 )
-from durable.store.operations.row_records import PROMISE, TASK, Row, load_tags, task_record
+from durable.store.operations.row_records import PROMISE, TASK, Row, dump, load_tags, task_record
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin
 from durable.store.operations.settlement import (
     CHILD,
@@ -209,12 +209,11 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
     if len(set(awaited)) != len(awaited):
         raise Refused(400, "a promise is awaited twice")
     task = _held(tx, request.id, request.version)
-    settled = False
+    standing = _standing(tx, awaited)
     for promise_id in awaited:
-        row = tx.row("SELECT state, external FROM promises WHERE id=?", (promise_id,))
-        if row is None or not row[1]:
+        if not standing.get(promise_id, ("", 0))[1]:
             raise Refused(422, f"promise {promise_id!r} does not exist or is not external")
-        settled = settled or row[0] != "pending"
+    settled = any(state != "pending" for state, _ in standing.values())
     _renew(tx, task)
     # One that is to be cancelled, and whose pass did not hear of it, has something to go on with as well.
     unheard = request.cancelled is False and tx.row(_CANCELLING, (request.id,)) is not None
@@ -222,17 +221,25 @@ def suspend(tx: Tx, request: TaskSuspend) -> Answer:
         if task[3]:
             tx.execute("UPDATE tasks SET resumes=0 WHERE id=?", (request.id,))
         return Answer(300, {"preload": preload(tx, request.id)})
-    for promise_id in awaited:
-        add_callback(tx, promise_id, request.id)
+    add_callbacks(tx, awaited, request.id)
     tx.execute(
         "UPDATE tasks SET state='suspended', pid=NULL, ttl=NULL, lease_at=NULL, resumes=0,"
         " attempts_failed=0, attempts_died=0, last_error=NULL, logged=coalesce(?, logged) WHERE id=?",
         (request.logged, request.id),
     )
     if task[12] is not None:
-        queue_entries.suspended(tx, request.id)
+        queue_entries.off_engine(tx, request.id)
     tx.effects.stopped.add(request.id)
     return Answer(200, {})
+
+
+def _standing(tx: Tx, promise_ids: list[str]) -> dict[str, tuple[str, int]]:
+    """The state of each of these promises, and whether it is external."""
+    if len(promise_ids) == 1:
+        row = tx.row("SELECT state, external FROM promises WHERE id=?", (promise_ids[0],))
+        return {} if row is None else {promise_ids[0]: (row[0], row[1])}
+    sql = "SELECT id, state, external FROM promises WHERE id IN (SELECT value FROM json_each(?))"
+    return {row[0]: (row[1], row[2]) for row in tx.rows(sql, (dump(promise_ids),))}
 
 
 def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
@@ -250,8 +257,12 @@ def fulfill(tx: Tx, request: TaskFulfill) -> Answer:
     return Answer(200, {"promise": settle(tx, request.id, action.state, action.value or EMPTY)})
 
 
+EPOCH = "SELECT s.epoch FROM tasks t JOIN sessions s ON s.name = t.session WHERE t.id=?"
+"""The epoch of a cell's session."""
+
+
 def _require_epoch(tx: Tx, task_id: str, epoch: int) -> None:
-    row = tx.row("SELECT s.epoch FROM tasks t JOIN sessions s ON s.name = t.session WHERE t.id=?", (task_id,))
+    row = tx.row(EPOCH, (task_id,))
     if row is not None and row[0] != epoch:
         raise Refused(409, f"the session of {task_id!r} moved: its epoch is {row[0]}, not {epoch}")
 

@@ -45,6 +45,9 @@ ACQUIRE_TASK = (
 INSERT_PROMISE = f"INSERT INTO promises ({PROMISE}, external, branch, capability) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 SETTLE_PROMISE = "UPDATE promises SET state=?, value_headers=?, value_data=?, settled_at=?, outcome=? WHERE id=?"
 
+CHECKPOINT = "session, epoch, execution, n, statement, final, label, by_code, manifest, created_at"
+"""The columns of a checkpoint, but its number."""
+
 NOTE_PROGRESS = "UPDATE tasks SET progress=1 WHERE id=? AND progress=0"
 
 # Made once: a text that is put together at every call is hashed at every call.
@@ -55,6 +58,7 @@ _LINE_ROW = "SELECT state, session, n, not_before, timer, queue FROM tasks WHERE
 _PROMISE_ROW = f"SELECT {PROMISE}, external FROM promises WHERE id=?"
 _MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING RETURNING 1"
 _SETTLE_PENDING = f"{SETTLE_PROMISE} AND state='pending' RETURNING {PROMISE}, external"
+_MAKE_CHECKPOINT = f"INSERT INTO checkpoints ({CHECKPOINT}) VALUES (?,?,?,?,?,?,?,?,?,?) RETURNING id"
 _END_TASK = f"{END_TASK} RETURNING session, n, function, queue"
 
 
@@ -181,6 +185,7 @@ class Tx:
         "liveness",
         "next_deadline",
         "now",
+        "passed",
         "served",
         "swept",
         "taken",
@@ -215,6 +220,9 @@ class Tx:
         self.next_deadline = TIME_MAX_MS
         self.swept = True
         """Whether all that was due at its beginning was seen to."""
+        self.passed: tuple[int, int, str] | tuple[()] = ()
+        """The place of the last promise, in the order in which they time out, that this transaction or one just before
+        it has settled or found in others' hands; () for none."""
         self.taken: list[Slots] = []
         """One for each offer, to be given back where nothing is committed."""
 
@@ -277,6 +285,12 @@ class Tx:
         """Write state, value_headers, value_data, settled_at and outcome of a pending promise: its columns as
         `promise_row` has them. None, and nothing happens, when it is not pending."""
         return self.row(_SETTLE_PENDING, (*settled, promise_id))
+
+    def insert_checkpoint(self, row: Row) -> int:
+        """Make a checkpoint of the columns of CHECKPOINT: its number, above those of all that were made before."""
+        made = self.row(_MAKE_CHECKPOINT, row)
+        assert made is not None
+        return int(made[0])
 
     def end_task(self, task_id: str, ended: str) -> Row | None:
         """Mark a task as fulfilled: its session, n, function and queue; None when there is none."""

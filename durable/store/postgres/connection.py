@@ -14,7 +14,7 @@ from psycopg.types.numeric import Int8Dumper
 
 from durable.core.disk_space import ADVICE
 from durable.core.errors import StoreDenied, StoreError, StoreFull, StoreNewer, StoreUnreachable
-from durable.store.postgres.address import Address
+from durable.store.postgres.address import Address, store_lock
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -37,6 +37,14 @@ _MARKS_KEEP_S = 30 * 86_400
 """Marks of commits that a killed process left; no process is cut off from the server for so long and then goes on."""
 
 _PID = b"SELECT pg_backend_pid()"
+
+_TIMES = ("statement_timeout", "lock_timeout")
+UNTIMED_HERE = f"SELECT {', '.join(f"set_config('{name}', '0', true)" for name in _TIMES)}".encode()
+"""For the transaction: who waits for a lock, or for much that is due, waits as long as it takes."""
+_UNTIMED = f"SELECT {', '.join(f"set_config('{name}', '0', false)" for name in _TIMES)}".encode()
+
+MIGRATE_TRIES_MAX = 10
+"""Lists of engines that go on may hold tables in an order of their own: then one of both is to try again."""
 
 _MIGRATING = 0x6475_7261_626C_6500
 """The advisory lock of bringing the schema up to date: "durable"."""
@@ -90,10 +98,11 @@ def connect(address: Address) -> psycopg.Connection[Any]:
     adapt(connection)
     try:
         (pid,) = connection.execute(_PID, prepare=False).fetchone() or (0,)
+        if not _is_pooled(connection, pid):
+            connection.execute(_UNTIMED, prepare=False)
     except psycopg.Error as error:
         connection.close()
         raise explain(address, error) from None
-    _look_for_pooler(connection, pid)
     return connection
 
 
@@ -106,20 +115,24 @@ async def connect_async(address: Address) -> psycopg.AsyncConnection[Any]:
     adapt(connection)
     try:
         (pid,) = await (await connection.execute(_PID, prepare=False)).fetchone() or (0,)
+        if not _is_pooled(connection, pid):
+            await connection.execute(_UNTIMED, prepare=False)
     except psycopg.Error as error:
         await connection.close()
         raise explain(address, error) from None
-    _look_for_pooler(connection, pid)
     return connection
 
 
-def _look_for_pooler(connection: Any, pid: int) -> None:
-    """Prepare no statements behind a pooler: the next transaction may be another server process's.
+def _is_pooled(connection: Any, pid: int) -> bool:
+    """Whether there is a pooler in between: then prepare no statements, since the next transaction may be another
+    server process's, and leave its settings alone, which are others' as well.
 
     A pooler tells its clients a process of its own making, since it stands for all that it gives them.
     """
-    if connection.info.backend_pid != pid:
+    pooled = bool(connection.info.backend_pid != pid)
+    if pooled:
         connection.prepare_threshold = None
+    return pooled
 
 
 def is_lost(error: BaseException) -> bool:
@@ -135,11 +148,17 @@ def is_lost(error: BaseException) -> bool:
     return state is None or state.startswith(("08", "57P")) or state in ("25P03", "25P04", "53300")
 
 
+def is_old_plan(error: BaseException) -> bool:
+    """Whether a newer version has changed a column's type under a statement that this connection prepared before."""
+    return isinstance(error, psycopg.errors.FeatureNotSupported) and "cached plan" in str(error)
+
+
 _HINTS = {
     "28P01": "the password is wrong; it is read from the URL, DURABLE_STORE_PASSWORD or ~/.pgpass",
     "28000": "the server does not let this user in from here (pg_hba.conf)",
     "3D000": "the database does not exist; make it with `createdb`",
-    "42501": "the user may not do that; a store needs to make a schema, or to own it",
+    "42501": "the user may not do that; to make a store takes CREATE on the database, or on a schema that is there; to"
+    " use one, USAGE of its schema and SELECT, INSERT, UPDATE and DELETE on its tables",
     "53100": f"the server's disk is full; {ADVICE}",
     "53300": "the server has no connection left; an engine needs four",
 }
@@ -147,6 +166,9 @@ _HINTS = {
 
 _DENIED = ("authentication", "no password supplied", "pg_hba.conf")
 """In the messages of those who were not let in: while a connection is made, errors have no other mark."""
+
+
+_NO_CONNECTION = ("too many connections", "too many clients", "remaining connection slots")
 
 
 def explain(address: Address, error: psycopg.Error) -> StoreError:
@@ -157,6 +179,8 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
         hint = _HINTS["28P01"]
     elif "database" in text and "does not exist" in text:
         hint = _HINTS["3D000"]  # while connecting an error has no code
+    elif any(each in text for each in _NO_CONNECTION):
+        hint = _HINTS["53300"]
     if address.password:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
@@ -198,7 +222,7 @@ def prepare(address: Address, *, create: bool) -> bytes:
             if version is None and not create:
                 raise StoreMissing(f"there is no store at {address.shown!r}; `durable run` or `durable exec` makes one")
             if version is None or version < len(known):
-                migrate(connection, address, known)
+                _migrate_alone(connection, address, known)
             elif version > len(known):
                 raise _newer(address, version, len(known))
             schema = sql.Identifier(address.schema)
@@ -235,15 +259,29 @@ def _newer(address: Address, version: int, newest: int) -> StoreNewer:
     )
 
 
+def _migrate_alone(connection: psycopg.Connection[Any], address: Address, known: list[str]) -> None:
+    for attempt in range(MIGRATE_TRIES_MAX):
+        try:
+            migrate(connection, address, known)
+            return
+        except psycopg.errors.DeadlockDetected:
+            if attempt + 1 == MIGRATE_TRIES_MAX:
+                raise
+
+
 def migrate(connection: psycopg.Connection[Any], address: Address, known: list[str]) -> None:
     """Run the migrations that the schema lacks, once for all who do so at a time."""
     schema = sql.Identifier(address.schema)
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATING,))
+        # Engines that run hold it with each other: they wait until the tables are as the scripts leave them.
+        connection.execute("SELECT pg_advisory_xact_lock($1)", (store_lock(address.schema),))
         version = schema_version(connection, address) or 0  # another process may have been first
         if version > len(known):
             raise _newer(address, version, len(known))
-        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+        # IF NOT EXISTS would ask for the right to make one where there is one
+        if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname=$1", (address.schema,)).fetchone() is None:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
         connection.execute(sql.SQL("SET LOCAL search_path TO {}").format(schema))
         if not version:
             if connection.execute("SELECT 1 FROM pg_tables WHERE schemaname=$1", (address.schema,)).fetchone():

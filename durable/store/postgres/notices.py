@@ -19,10 +19,9 @@ from typing import Any
 import psycopg
 
 from durable.core.errors import StoreError
-from durable.store.postgres.address import Address
+from durable.store.postgres.address import Address, store_lock
 from durable.store.postgres.connection import connect, is_lost
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
-from durable.store.postgres.transaction import store_lock
 
 BEATS = 3
 """Beats in a lease: two may be lost."""

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from durable.store.operations.lock_keys import keys_of, promise_key
+from durable.core.ids import PREFIX
+from durable.store.operations.checkpoints import GROUND, ground_of
+from durable.store.operations.lock_keys import CHECKPOINTS, keys_of, promise_key
+from durable.store.operations.output import END
 from durable.store.operations.row_records import PROMISE, Row
+from durable.store.operations.sessions import SESSION, STANDING
+from durable.store.operations.settlement import NEXT_CELL
+from durable.store.operations.tasks import EPOCH
 from durable.store.operations.transaction import CALLS_TASK, TASK_AT, Deadline
 from durable.store.postgres.dialect import given, kept_list
 from durable.store.postgres.writer_connection import WriterConnection
@@ -50,8 +56,22 @@ _LISTED = " UNION ALL ".join(
 _NOTED = f"SELECT id, {CALLS_TASK} FROM tasks WHERE id = ANY($1::text[])".encode()
 
 
-_APART = (requests.CheckpointPublish, requests.OutputAppend)
-"""Requests that change nothing of what is read ahead, but that an attempt made progress: a cell ends after them."""
+_NUMBERS = b"SELECT nextval('checkpoints_id_seq') FROM generate_series(1, $1::bigint)"
+
+type Question = tuple[str, tuple[object, ...]]
+"""A statement of an operation that is asked as it stands, and its parameters."""
+
+
+def _changes_of(request: Any) -> frozenset[str] | None:
+    """What a request changes that only others of its kind ask about, but that an attempt made progress: a cell ends
+    after it in the same transaction. None for any other, which changes what its keys stand for."""
+    match request:
+        case requests.CheckpointPublish():
+            return frozenset((CHECKPOINTS,))
+        case requests.OutputAppend(execution=name):
+            return frozenset((f"\0output {name}",))
+        case _:
+            return None
 
 
 class _Wanted:
@@ -64,6 +84,8 @@ class _Wanted:
         self.branches: set[str] = set()
         self.open: set[str] = set()
         self.listed: set[str] = set()
+        self.questions: dict[Question, None] = {}
+        self.checkpoints = 0
 
     def add(self, request: Any) -> bool:
         """Whether anything is worth reading for this request."""
@@ -72,6 +94,8 @@ class _Wanted:
                 self.promises.add(name)
             case requests.PromiseSettle(id=name) | Deadline(id=name):
                 self._settles(name)
+            case requests.SignalSend(expected=str(wait)) if wait:
+                self._settles(wait)
             case requests.TaskCreate(action=action):
                 self.promises.add(action.data.id)
                 self.branches.add(action.data.id)
@@ -81,11 +105,25 @@ class _Wanted:
             case requests.TaskFulfill(id=name) | requests.ActorFulfill(task=requests.TaskFulfill(id=name)):
                 self._settles(name)
                 self.open.add(name)
+                if isinstance(request, requests.TaskFulfill) and request.epoch is not None:
+                    self._ask((EPOCH, (name,)), (NEXT_CELL, (name,)))
+            case requests.CellSubmit(session=session, id=name):
+                self._ask((STANDING, (session,)))
+                if name is not None:
+                    self.promises.add(f"{PREFIX}{session}@{name}")
+            case requests.CheckpointPublish(session=session):
+                self._ask((SESSION, (session,)), (GROUND, ground_of(request)))
+                self.checkpoints += 1
+            case requests.OutputAppend(execution=name, session=session):
+                self._ask((SESSION, (session,)), (END, (name,)))
             case requests.CallList(execution=name, after=""):
                 self.listed.add(name)
             case _:
                 return False
         return True
+
+    def _ask(self, *questions: Question) -> None:
+        self.questions.update(dict.fromkeys(questions))
 
     def _settles(self, name: str) -> None:
         self.promises.add(name)
@@ -100,6 +138,7 @@ class ReadAhead:
         self._requests: dict[int, frozenset[str]] = {}
         self._wanted = _Wanted()
         self._cursors: dict[str, Any] = {}
+        self._asked: dict[Question, Any] = {}
         self._changed: set[str] = set()
         self._own: frozenset[str] = frozenset()
         self._rests = True
@@ -118,6 +157,8 @@ class ReadAhead:
         self._listed: dict[str, list[Row]] = {}
         self._noted: dict[str, Row | None] = {}
         self._written: set[str] = set()
+        self._answers: dict[str, dict[tuple[object, ...], list[Row]]] = {}
+        self._numbers: list[int] = []
 
     def ask(self, session: WriterConnection, work: Iterable[Any]) -> None:
         """Send the questions; nothing is waited for."""
@@ -131,6 +172,10 @@ class ReadAhead:
         if wanted.heard or wanted.branches or wanted.open:
             lists = (kept_list(wanted.heard), kept_list(wanted.branches), kept_list(wanted.open))
             self._cursors["around"] = session.send_raw(_AROUND, lists)
+        for sql, parameters in wanted.questions:
+            self._asked[sql, parameters] = session.send(sql, parameters)
+        if wanted.checkpoints:
+            self._cursors["numbers"] = session.send_raw(_NUMBERS, (wanted.checkpoints,))
         if wanted.listed:
             self._cursors["listed"] = session.send_raw(_LISTED, (kept_list(wanted.listed),))
             self._cursors["noted"] = session.send_raw(_NOTED, (kept_list(wanted.listed),))
@@ -147,6 +192,12 @@ class ReadAhead:
             name: None if row is None else (row[6], row[7], row[14], row[12]) for name, row in self._tasks.items()
         }
         self._take_around(rows.get("around", ()))
+        self._numbers = [row[0] for row in rows.get("numbers", ())]
+        for (sql, parameters), cursor in self._asked.items():
+            self._answers.setdefault(sql, {})[parameters] = [given(row) for row in cursor.fetchall()]
+        for (session,), found in self._answers.get(STANDING, {}).items():
+            if found and not found[0][4]:
+                self._promises.setdefault(f"{PREFIX}{session}@{found[0][1]}", None)
         self._listed = {name: [] for name in wanted.listed}
         for name, *row in rows.get("listed", ()):
             self._listed[name].append(tuple(row))
@@ -183,13 +234,21 @@ class ReadAhead:
         """Give out what was read for this request, if it holds."""
         self._rests = False
         own = self._requests.get(id(request))
-        if isinstance(request, _APART):
-            self._own = self.keys = frozenset()
-            return
-        self._own = frozenset(keys_of(request)) if own is None else own
-        self.keys = self._own if own is not None and not own & self._changed else frozenset()
+        changes = _changes_of(request)
+        needed = frozenset(keys_of(request)) if own is None else own
+        self._own = needed if changes is None else changes
+        self.keys = needed if own is not None and not (needed | self._own) & self._changed else frozenset()
         if not self.keys:
             self._changed |= self._own
+
+    def rows(self, sql: str, parameters: tuple[object, ...]) -> list[Row] | None:
+        """The rows that one of the operations' own statements finds; None where it was not asked, or not for sure."""
+        answers = self._answers.get(sql) if self.keys else None
+        return None if answers is None else answers.get(parameters)
+
+    def checkpoint_number(self) -> int | None:
+        """A number for a new checkpoint, above those before it; None where none is at hand."""
+        return self._numbers.pop(0) if self._numbers else None
 
     def change(self) -> None:
         """The request at work changes something that is not followed: from then on it asks, and so do later ones under

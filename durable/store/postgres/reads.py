@@ -12,9 +12,10 @@ import psycopg
 from durable.core.errors import EngineClosed, StoreUnreachable
 from durable.core.limits import REQUEST_UNHEARD_S
 from durable.store.operations.row_records import Row
+from durable.store.page_reads import not_text
 from durable.store.postgres.address import Address
 from durable.store.postgres.chunks import PARTS
-from durable.store.postgres.connection import connect_async, explain
+from durable.store.postgres.connection import UNTIMED_HERE, connect_async, explain, is_old_plan
 from durable.store.postgres.dialect import given, kept, translated
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.reads import Reads
@@ -59,10 +60,15 @@ class PostgresReads(Reads):
                     async with asyncio.timeout_at(asyncio.get_running_loop().time() + REQUEST_UNHEARD_S):
                         return await self._asked(sql, tuple(parameters))
                 except (psycopg.Error, StoreUnreachable, TimeoutError) as error:
+                    if is_old_plan(error):
+                        await self._dropped()
+                        continue
                     failure = self._failure(error)
                     if not isinstance(failure, StoreUnreachable) or time.monotonic() >= until or self._closed:
                         raise failure from error
                     await self._dropped()
+                except UnicodeEncodeError as error:
+                    raise not_text(error) from error
                 await asyncio.sleep(RETRY_S)
 
     def _failure(self, error: Exception) -> Exception:
@@ -81,6 +87,8 @@ class PostgresReads(Reads):
         connection = self._connection
         try:
             async with connection.pipeline(), connection.transaction():
+                if connection.prepare_threshold is None:
+                    await connection.execute(UNTIMED_HERE)
                 await connection.execute(_SET, (self._address.search_path,))
                 cursor = await connection.execute(translated(sql), kept(parameters))
                 return [given(row) for row in await cursor.fetchall()]

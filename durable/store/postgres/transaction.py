@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from hashlib import blake2b
 from typing import ClassVar
 
 from durable.store.operations.large_values import LargeValues
@@ -13,6 +11,7 @@ from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
 from durable.store.operations.row_records import PROMISE, Row
 from durable.store.operations.transaction import (
+    CHECKPOINT,
     END_TASK,
     INSERT_PROMISE,
     NOTE_PROGRESS,
@@ -22,6 +21,7 @@ from durable.store.operations.transaction import (
     MessageEnd,
     Tx,
 )
+from durable.store.postgres.address import lock_number
 from durable.store.postgres.dialect import given, kept, kept_list, translated
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
@@ -30,6 +30,7 @@ _ROWS_FIRST, _ROWS_MAX = 100, 1_600
 """What a cursor fetches at a time."""
 _OPEN_EACH = b"DECLARE each_row NO SCROLL CURSOR FOR "
 _PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
+_NUMBERED_CHECKPOINT = f"INSERT INTO checkpoints ({CHECKPOINT}, id) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 _HOLD = b"SELECT k FROM unnest($1::bigint[]) k WHERE pg_try_advisory_xact_lock(k)"
 _CLAIM = (
     b"SELECT t.id FROM unnest($1::text[], $2::bigint[]) c(id, due) JOIN tasks t ON t.id=c.id AND t.due=c.due"
@@ -37,18 +38,6 @@ _CLAIM = (
 )
 LOCKS_MAX = 500
 """Locks of one transaction: the server has room for some thousands. One that needs more has the whole store."""
-
-
-@lru_cache(16_384)
-def lock_number(schema: str, key: str) -> int:
-    """The number that a key's advisory lock has: two keys that share one wait for each other, which harms nobody."""
-    digest = blake2b(f"{schema}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
-
-
-def store_lock(schema: str) -> int:
-    """The number of the lock that every transaction of a store holds, shared or alone."""
-    return lock_number(schema, WHOLE)
 
 
 class HeldElsewhere(Exception):
@@ -109,12 +98,18 @@ class PostgresTx(Tx):
         self._session.send_many(sql, list(rows))
 
     def row(self, sql: str, parameters: tuple[object, ...] = ()) -> Row | None:
+        known = self._ahead.rows(sql, parameters)
+        if known is not None:
+            return known[0] if known else None
         if not sql.startswith("SELECT"):
             self._ahead.change()
         found = self._session.send(sql, parameters).fetchone()
         return None if found is None else given(found)
 
     def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
+        known = self._ahead.rows(sql, parameters)
+        if known is not None:
+            return known
         if not sql.startswith("SELECT"):
             self._ahead.change()
         return self._session.rows(sql, parameters)
@@ -186,6 +181,13 @@ class PostgresTx(Tx):
             self._session.flush()  # it is made before it is settled
         self._session.send_soon(SETTLE_PROMISE, (*settled, promise_id))
         return found
+
+    def insert_checkpoint(self, row: Row) -> int:
+        number = self._ahead.checkpoint_number()
+        if number is None:
+            return super().insert_checkpoint(row)
+        self.execute(_NUMBERED_CHECKPOINT, (*row, number))
+        return number
 
     def end_task(self, task_id: str, ended: str) -> Row | None:
         known, facts = self._ahead.facts(task_id)

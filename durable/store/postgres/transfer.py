@@ -12,13 +12,12 @@ from durable.core.errors import Conflict
 from durable.store.operations.large_values import IS_USED
 from durable.store.operations.lock_keys import WHOLE
 from durable.store.operations.row_records import Row
-from durable.store.postgres.address import Address, address_of
+from durable.store.postgres.address import Address, address_of, lock_number
 from durable.store.postgres.chunks import keep_chunk, kept_chunk
 from durable.store.postgres.connection import connect, explain, is_there, migrate, prepare, schema_version, scripts
 from durable.store.postgres.dialect import given, kept
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
-from durable.store.postgres.transaction import lock_number
 from durable.store.unfinished_copy import UNFINISHED
 from durable.store.upkeep.backup import FORGET_HOLDERS
 from durable.store.upkeep.copied_tables import BLOBS, TABLES, WANTED

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 
 import psycopg
@@ -17,15 +18,16 @@ from durable.store.operations.deadlines import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
 from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
 from durable.store.operations.row_records import Row
+from durable.store.operations.sessions import submit_again
 from durable.store.operations.transaction import Tx
-from durable.store.postgres.address import Address
+from durable.store.postgres.address import Address, lock_number, store_lock
 from durable.store.postgres.connection import explain, is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.postgres.read_ahead import ReadAhead
-from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx, lock_number, store_lock
+from durable.store.postgres.transaction import LOCKS_MAX, HeldElsewhere, PostgresTx
 from durable.store.postgres.writer_connection import WriterConnection
-from durable.store.protocol.requests import Refused
+from durable.store.protocol.requests import Answer, CellSubmit, Refused
 from durable.store.writer import COMPANY_S, Job, Writer
 
 POLL_S = 1.0
@@ -46,6 +48,7 @@ _MARK = (
 )
 _MARKED = b"SELECT number FROM commits WHERE holder=$1"
 _UNMARK = b"DELETE FROM commits WHERE holder=$1"
+_SYNC_LATER = b"SELECT set_config('synchronous_commit', 'off', true)"
 _ENGINES = (
     f"SELECT e.engine, coalesce(l.holder, ''), coalesce(l.until >= {NOW}, false)"
     " FROM engines e LEFT JOIN engine_leases l ON l.engine = e.engine"
@@ -76,6 +79,12 @@ class PostgresWriter(Writer):
         self._last_count = 0
         self._number = 0
         """Of this transaction, among those of this opening of the store."""
+        self._begins_cells: list[Job] = []
+        """The requests of this transaction, where all of them are cells that are synced later."""
+        self._unsynced: list[tuple[int, CellSubmit, str]] = []
+        """Cells of transactions that no synced one has followed yet: the transaction's number, the request, the id."""
+        self._looked_at = 1
+        """The connection, by number, on which nothing of them is lost."""
         self._told_at = 0.0
         self._noticed = True
         self._set_back = False  # the server's clock is nobody's to set
@@ -114,6 +123,8 @@ class PostgresWriter(Writer):
         session = self._session
         numbers = None if whole else sorted({lock_number(schema, key) for key in keys})
         self._number += 1
+        later = all(job.internal and job.kind == "cell.submit" for job in jobs)
+        self._begins_cells = jobs if later else []
         session.begin(store_lock(schema), self._own_lock(), numbers)
         ahead = ReadAhead()
         begun = session.send(_BEGUN)
@@ -147,8 +158,11 @@ class PostgresWriter(Writer):
     def _end(self, tx: Tx) -> None:
         tells = tx.effects.peers or tx.effects.changed()
         writes = self._session.wrote
+        later = bool(self._begins_cells) and not (tx.effects.settled or tx.effects.internal or tx.effects.dead)
         if writes:
             self._session.send_raw(_MARK, (self._name, self._number, tx.now))
+        if later:
+            self._session.send_raw(_SYNC_LATER, ())
         try:
             self._session.end(channel=self._address.channel if tells else None, payload=self._name)
         except psycopg.Error as error:
@@ -156,6 +170,32 @@ class PostgresWriter(Writer):
                 self._session.note(error)  # what was read is read all the same
             elif not writes or not self._was_committed(error):
                 raise
+        if later:
+            for job in self._begins_cells:
+                if isinstance(job.outcome, Answer) and not job.outcome.data.get("existed"):
+                    self._unsynced.append((self._number, job.request, job.outcome.data["id"]))
+        elif writes:
+            self._unsynced.clear()
+
+    def _submit_lost(self) -> None:
+        """After a connection was lost: record again the cells that a crash of the server took, which run here."""
+        number = self._number_kept()
+        if number is None:
+            return
+        again = [
+            Job(partial(submit_again, promise_id=id), request, False, "cell.submit")
+            for at, request, id in self._unsynced
+            if at > number
+        ]
+        try:
+            if again:
+                self._deliver([], super()._attempt(again, None).effects, False)
+        except (psycopg.Error, HeldElsewhere):
+            raise  # it is tried again
+        except BaseException:
+            self._unsynced.clear()  # or every transaction would fail by it
+            raise
+        self._looked_at = self._session.connections
 
     def _own_lock(self) -> int:
         """The lock of all transactions of this opening: whoever has it knows that the one before is over."""
@@ -170,6 +210,12 @@ class PostgresWriter(Writer):
         delay, tries = RETRY_FIRST_S, 0
         while True:
             try:
+                if self._unsynced:
+                    self._connect()
+                    if self._looked_at != self._session.connections:
+                        self._submit_lost()
+                else:
+                    self._looked_at = self._session.connections
                 return super()._attempt(jobs, also)
             except HeldElsewhere as held:
                 tries += 1
@@ -191,6 +237,11 @@ class PostgresWriter(Writer):
         if self._session.open:
             self._session.undo()
 
+        return self._number_kept() == self._number
+
+    def _number_kept(self) -> int | None:
+        """The number of the last transaction of this opening that the server has; None where it stays away."""
+
         def marked() -> list[Row]:
             self._session.send_raw(_LOCK, (self._own_lock(),))  # the server may be at it still
             return self._session.send_raw(_MARKED, (self._name,)).fetchall()
@@ -198,11 +249,13 @@ class PostgresWriter(Writer):
         while True:
             self._connect()
             try:
-                return self._session.alone(marked) == [(self._number,)]
+                found = self._session.alone(marked)
             except StoreUnreachable:
                 if self._stopping:
-                    return False
+                    return None
                 time.sleep(RETRY_MAX_S)
+            else:
+                return found[0][0] if found else 0
 
     def _unmark(self) -> list[Row]:
         self._session.send_raw(_UNMARK, (self._name,))

@@ -15,7 +15,7 @@ import psycopg
 
 from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address
-from durable.store.postgres.connection import connect, explain, is_lost
+from durable.store.postgres.connection import UNTIMED_HERE, connect, explain, is_lost, is_old_plan
 from durable.store.postgres.dialect import given, kept, translated
 
 _STOPPED_MS = "10000"
@@ -36,6 +36,10 @@ _SET_AND_LOCK = (
 ).encode()
 _SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)".encode()
 
+_BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the user or the database is set to: with one view for the whole transaction it would not see what was
+committed while it waited for its locks."""
+
 _UNKNOWN_STATEMENT = ("26000", "42P05")
 """A pooler that hides itself and knows nothing of prepared statements; or a pipeline that failed before it came to a
 statement that the driver took for prepared."""
@@ -53,6 +57,8 @@ class WriterConnection:
         self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
         self._prepares = True
         self._unknown = 0
+        self.connections = 0
+        """How many there were."""
         self.wrote = False
         """Whether the transaction has a statement that may change rows."""
         self.heard_at = time.monotonic()
@@ -68,6 +74,7 @@ class WriterConnection:
         """Open a connection, if there is none. StoreError, StoreUnreachable."""
         if not self.open:
             self._connection = connect(self._address)
+            self.connections += 1
             if not self._prepares:
                 self._connection.prepare_threshold = None
 
@@ -88,7 +95,9 @@ class WriterConnection:
         self._pipeline = self._connection.pipeline()
         self._pipeline.__enter__()
         self.wrote = False
-        self._connection.execute(b"BEGIN")
+        self._connection.execute(_BEGIN)
+        if self._connection.prepare_threshold is None:
+            self._connection.execute(UNTIMED_HERE)  # before the statement that may wait for locks
         if store is None:
             self._connection.execute(_SET.encode(), (self._address.search_path,))
         elif locks is None:
@@ -125,7 +134,7 @@ class WriterConnection:
     def note(self, error: BaseException) -> None:
         """Learn from an error: a lost connection is given up, and one whose prepared statements are not those that the
         driver knows; where that comes again and again, nothing is prepared any more."""
-        if is_lost(error):
+        if is_lost(error) or is_old_plan(error):
             self.close()
         elif self.unprepared(error):
             self._unknown += 1
@@ -134,7 +143,7 @@ class WriterConnection:
 
     def unprepared(self, error: BaseException) -> bool:
         """Whether the server does not know a statement as prepared that the driver takes for it, or the reverse."""
-        return isinstance(error, psycopg.Error) and error.sqlstate in _UNKNOWN_STATEMENT
+        return isinstance(error, psycopg.Error) and (error.sqlstate in _UNKNOWN_STATEMENT or is_old_plan(error))
 
     def send(self, sql: str, parameters: tuple[object, ...] = ()) -> psycopg.Cursor[Any]:
         """Run a statement; in a transaction its rows are waited for only where they are fetched."""

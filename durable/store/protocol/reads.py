@@ -8,7 +8,7 @@ import msgspec
 
 from durable.store import rows
 from durable.store.operations.halted_waits import Halt
-from durable.store.protocol.requests import Id, Natural
+from durable.store.protocol.requests import Id, Integer, Natural
 
 if TYPE_CHECKING:
     from durable.store.port import ReadsFace
@@ -21,8 +21,8 @@ class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     session: str | None = None
     function: str | None = None
     tag: tuple[str, str] | None = None
-    since: int | None = None
-    until: int | None = None
+    since: Integer | None = None
+    until: Integer | None = None
     limit: _Limit = 100
     before: str | None = None
 
@@ -31,8 +31,8 @@ class CountExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     session: str | None = None
     function: str | None = None
     tag: tuple[str, str] | None = None
-    since: int | None = None
-    until: int | None = None
+    since: Integer | None = None
+    until: Integer | None = None
 
 
 class SignalWaits(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Printed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Stopped(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     executions: list[Id] = []
-    sessions: dict[str, int] = {}
+    sessions: dict[str, Integer] = {}
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -54,6 +54,8 @@ _TEXT = "[^\\x00\\ud800-\\udfff]*\\Z"
 type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX, pattern="\\A" + _TEXT)]
 type Cursor = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX + 1, pattern="\\A>" + _TEXT)]
 """`>` and the last id of the page before."""
+type Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a column of a store takes."""
 type Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 type PromiseState = Literal["pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
@@ -194,7 +196,7 @@ class TaskFulfill(Request, frozen=True, kw_only=True):
     """`epoch`, of a cell: the session must still be in it, as for everything else that is written of a session."""
 
     id: Id
-    epoch: int | None = None
+    epoch: Integer | None = None
     version: Natural
     action: ActionSettle
 
@@ -324,14 +326,14 @@ class SessionTake(Ours, frozen=True, kw_only=True):
 
 class SessionWorker(Ours, frozen=True, kw_only=True):
     session: Id
-    epoch: int
+    epoch: Integer
     pid: Natural
     start: Natural
 
 
 class SessionAt(Ours, frozen=True, kw_only=True):
     session: Id
-    epoch: int
+    epoch: Integer
 
 
 class Session(Ours, frozen=True, kw_only=True):
@@ -366,7 +368,7 @@ class CallCreate(Ours, frozen=True, kw_only=True):
     how a new call is settled at once."""
 
     session: Id
-    epoch: int
+    epoch: Integer
     awaiter: Id
     promise: PromiseCreate
     policy: Natural | None = None
@@ -473,6 +475,17 @@ class RecordPromise(Request, frozen=True, kw_only=True):
     settled_at: Natural | None = None
 
 
+class Rewound(Request, frozen=True, kw_only=True):
+    """An execution whose place another one takes: where it is open it is cancelled with this reason.
+
+    `open`: what was open of it when its record was read, and has to be.
+    """
+
+    id: Id
+    reason: Annotated[str, msgspec.Meta(max_length=1_000, pattern="\\A" + _TEXT)]
+    open: Annotated[list[Id], msgspec.Meta(max_length=RECORD_PROMISES_MAX)] = []
+
+
 class ExecutionImport(Ours, frozen=True, kw_only=True):
     """An execution with all that is recorded under it, its own promise first. `starts`: how often it was acquired;
     `note`: why it is halted, where it is. `logged`, `cancelled`, `cancelled_at`: as `call.list` gives them."""
@@ -487,6 +500,8 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     cancelled_at: Natural | None = None
     begins: bool = False
     """It is another execution of this store: children that have not ended are begun."""
+    rewinds: Rewound | None = None
+    """The execution whose place it takes."""
 
 
 type _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
@@ -572,7 +587,7 @@ class OutputChunk(msgspec.Struct, frozen=True, array_like=True):
 class OutputAppend(Ours, frozen=True, kw_only=True):
     execution: Id
     session: str | None = None
-    epoch: int | None = None
+    epoch: Integer | None = None
     chunks: list[OutputChunk]
 
 
@@ -591,9 +606,9 @@ class Keep(Ours, frozen=True, kw_only=True):
 
 class CheckpointPublish(Ours, frozen=True, kw_only=True):
     session: Id
-    epoch: int
+    epoch: Integer
     execution: str | None = None
-    n: int | None = None
+    n: Integer | None = None
     statement: Natural
     final: bool
     label: str | None = None
@@ -651,7 +666,7 @@ class ValueReseal(Ours, frozen=True, kw_only=True):
     """A value sealed anew. `before`: SHA-256, in hex, of its data as it was."""
 
     place: str
-    key: list[str | int]
+    key: list[str | Integer]
     before: str
     data: str
 
@@ -828,7 +843,7 @@ class ActorList(Ours, frozen=True, kw_only=True):
     status: str | None = None
     parent: str | None = None
     after: str = ""
-    place: int = 0
+    place: Integer = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
 
 

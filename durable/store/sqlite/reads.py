@@ -11,6 +11,7 @@ import aiosqlite
 
 from durable.core.limits import READ_CACHE_KIB
 from durable.store.operations.row_records import Row
+from durable.store.page_reads import not_text
 from durable.store.reads import Reads
 from durable.store.sqlite.file import SQLITE_ERRORS, explain
 from durable.store.sqlite.value_files import ValueFiles
@@ -53,3 +54,5 @@ class SqliteReads(Reads):
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
         except SQLITE_ERRORS as error:
             raise explain(self._path, error) from error
+        except UnicodeEncodeError as error:
+            raise not_text(error) from error

@@ -23,7 +23,7 @@ from durable.store.operations.children import PARENT
 from durable.store.operations.listener_posts import URLS
 from durable.store.operations.row_records import EVERY, load_tags
 from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, SweepExecutions, SweepMessages, SweepRetention
+from durable.store.protocol.requests import Answer, Integer, Refused, SweepExecutions, SweepMessages, SweepRetention
 from durable.store.upkeep.run_storage import namespaces
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class _Range(msgspec.Struct, frozen=True, array_like=True):
 
     function: str
     state: str
-    created_at: int = -1
+    created_at: Integer = -1
     id: str = ""
 
 
@@ -199,7 +199,7 @@ def sweep_retention(tx: Tx, request: SweepRetention) -> Answer:
     """Look at the next executions that were made longer ago than the rule for them says, and delete those whose time
     is over. It reads no execution without a rule, and none that is younger."""
     rules = retentions.all_rules(tx)
-    place = msgspec.json.decode(request.after, type=_Range) if request.after else _Range("", "")
+    place = _range(request.after)
     done, left = Collected(), SWEEP_ROWS
     for function in sorted(row[0] for row in tx.rows(_EACH_FUNCTION)):
         for state in sorted(STATES):
@@ -220,6 +220,14 @@ def sweep_retention(tx: Tx, request: SweepRetention) -> Answer:
             if left <= 0 or done.promises >= SWEEP_ROWS:
                 return _batch(done, begin, more=True)
     return _batch(done, place, more=False)
+
+
+def _range(after: str) -> _Range:
+    """The place that a batch before told; the first one of "". Refused."""
+    try:
+        return msgspec.json.decode(after, type=_Range) if after else _Range("", "")
+    except msgspec.MsgspecError:
+        raise Refused(400, "the place to go on at is none: take it from `next` of the batch before") from None
 
 
 def _batch(done: Collected, place: _Range, *, more: bool) -> Answer:

@@ -13,7 +13,7 @@ from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.engine.execution_overview import overview
-from durable.executions.forking import fork
+from durable.executions.forking import fork, rewind
 from durable.executions.signal_sender import send_signal
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
 from durable.http.api.execution_views import converted, execution_detail, execution_outcome
@@ -202,6 +202,17 @@ async def fork_execution(call: ApiCall) -> Answer:
     return Answer(converted(made, api_models.ForkedExecution), 200 if body.dry_run else 201)
 
 
+async def rewind_execution(call: ApiCall) -> Answer:
+    """Begin an execution with what another one recorded before a step, in its place: it is cancelled where it is open.
+
+    `dry_run`: only say what would be kept.
+    """
+    row, body = await call.execution(), call.body
+    new = call.chosen_id(body.id)
+    made = await rewind(call.store, row.id, body.step, new, changed=body.changed, dry_run=body.dry_run)
+    return Answer(converted(made, api_models.ForkedExecution), 200 if body.dry_run else 201)
+
+
 async def tag_execution(call: ApiCall) -> api_models.TagSet:
     """Give an execution tags that it is found by, or take them off."""
     row = await call.execution()
@@ -277,6 +288,17 @@ ROUTES = (
         "/executions/{id}/fork",
         "operate",
         fork_execution,
+        api_models.ForkedExecution,
+        body=api_models.ForkExecution,
+        status=201,
+        also=(200,),
+        refusals=(409,),
+    ),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/rewind",
+        "operate",
+        rewind_execution,
         api_models.ForkedExecution,
         body=api_models.ForkExecution,
         status=201,

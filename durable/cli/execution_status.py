@@ -145,6 +145,8 @@ async def needs_of(reads: ReadsFace, execution_id: str) -> frozenset[str]:
 
 
 async def unsettled(reads: ReadsFace) -> list[ExecutionRow]:
-    """Every execution that has not ended, newest first."""
-    found = [row for word in OPEN for row in await reads.list_executions(state=word.value, limit=UNSETTLED_SEEN_MAX)]
+    """Every execution that has not ended, newest first; without values that lie in blobs."""
+    found = list[ExecutionRow]()
+    for word in OPEN:
+        found += await reads.list_executions(state=word.value, limit=UNSETTLED_SEEN_MAX, whole=False)
     return sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)

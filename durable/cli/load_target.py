@@ -179,7 +179,7 @@ async def load_ids(functions: Iterable[str], reads: ReadsFace) -> dict[str, str]
     for function in sorted(set(functions)):
         if known_as(function) is None:
             try:
-                rows = await reads.list_executions(function=function, limit=_SOURCES_MAX)
+                rows = await reads.list_executions(function=function, limit=_SOURCES_MAX, whole=False)
             except StoreLacks:
                 rows = []  # a Resonate server that lists nothing: its own id may say where it is
             reason = _load_one(function, [source_of(row.function, row.tags) for row in rows])

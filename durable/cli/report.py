@@ -8,6 +8,7 @@ from durable.cli.execution_status import AwaitsAnswers, GoesOn, HasEnded, IsHalt
 from durable.cli.open_prompts import show_waiting
 from durable.cli.text_output import Out
 from durable.core.errors import ExecutionError, Halted
+from durable.core.value_codec import undamaged
 from durable.executions.states import PROMISE_OF
 from durable.functions.failures import read_document, rebuild
 from durable.records import notation
@@ -16,7 +17,7 @@ from durable.store.rows import ExecutionRow
 
 def error_of(row: ExecutionRow) -> ExecutionError:
     """The error of an execution that did not complete."""
-    return rebuild(PROMISE_OF[row.state], row.value, row.id)
+    return rebuild(PROMISE_OF[row.state], undamaged(row.value), row.id)
 
 
 def report(settings: Settings, out: Out, execution_id: str, standing: Standing) -> int:
@@ -36,7 +37,7 @@ def report(settings: Settings, out: Out, execution_id: str, standing: Standing) 
 def report_settled(out: Out, row: ExecutionRow) -> int:
     """The result on stdout, or the user's traceback and what failed on stderr."""
     if row.state == "completed":
-        value = notation.shown(row.value)
+        value = notation.shown(undamaged(row.value))
         if row.session is not None and isinstance(value, dict):
             value = value.get("value") if value.get("value") is not None else value.get("repr") or None
         out.value(value)
@@ -49,7 +50,8 @@ def report_cell(out: Out, row: ExecutionRow) -> int:
     """A cell's value as Python's prompt shows it, or the user's traceback, which says it all."""
     tell_earlier(out, row)
     if row.state == "completed":
-        shown = row.value.get("repr") if isinstance(row.value, dict) else None
+        value = undamaged(row.value)
+        shown = value.get("repr") if isinstance(value, dict) else None
         if shown:
             out.repr(str(shown))
         return exit_codes.DONE

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar, TextIO
 
+CELL_CHARS_MAX = 1_000
+"""Of a cell of a table, or a line of a drawing: an error may be as long as 65,536 characters, `--json` has all."""
+
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code not in (9, 10)}
 
 
@@ -20,6 +23,13 @@ def plain(text: str) -> str:
 def line(text: str) -> str:
     """The same on one line."""
     return plain(text).replace("\n", " ").replace("\t", " ")
+
+
+def cut(text: str, limit: int, whole: str = "") -> str:
+    """Its first `limit` characters with a note of its length and, in `whole`, of where all of it is."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({len(text):,} characters{whole and f'; {whole}'})"
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -104,15 +114,16 @@ class Out:
 
     def entry(self, text: str) -> None:
         """One line of a drawing for people; cut where the terminal ends."""
+        text = cut(text, CELL_CHARS_MAX)
         if self.is_terminal():
-            from durable.cli.terminal_table import cut, width_of
+            from durable.cli import terminal_table
 
-            text = cut(line(text), width_of(self._data))
+            text = terminal_table.cut(line(text), terminal_table.width_of(self._data))
         self.data(line(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str = "") -> None:
         """A table on a terminal, tab-separated lines under a header elsewhere; without rows `empty` is said."""
-        texts = [[line("" if cell is None else str(cell)) for cell in row] for row in rows]
+        texts = [[line(cut("" if cell is None else str(cell), CELL_CHARS_MAX)) for cell in row] for row in rows]
         if not texts and empty:
             self.say(empty)
         elif self.is_terminal():

@@ -264,6 +264,13 @@ def is_placeholder(value: object) -> bool:
     return isinstance(value, dict) and isinstance(value.get(PLACEHOLDER), str) and value.keys() <= _PLACEHOLDER_KEYS
 
 
+def undamaged(value: Any) -> Any:
+    """The value, or what stands for one whose key is not here. ValueDamaged."""
+    if is_placeholder(value) and "why" in value:
+        opened(value)
+    return value
+
+
 def why_closed(value: Any) -> str | None:
     """Why a value cannot be read here, where a placeholder stands for it; None for a value."""
     if not is_placeholder(value):

@@ -70,7 +70,7 @@ class CapabilityHost:
         """Submit a cell and return its promise: made once for a nonce, whoever tries again."""
         if (await self._options(name)).get("parent") != parent:
             raise Denied(f"{parent!r} may run code only in sessions that it spawned, not in {name!r}")
-        for row in await self._engine.store.reads.list_executions(session=name, limit=1_000):
+        for row in await self._engine.store.reads.list_executions(session=name, limit=1_000, whole=False):
             if row.tags.get("durable:nonce") == nonce:
                 return ids.execution_promise(row.id)
         cell = CellParam(code=code, session=name, inputs=to_json(inputs, "the inputs"))

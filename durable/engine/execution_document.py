@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from durable.core import ids
 from durable.core.errors import BadArguments, Conflict, ExecutionError
-from durable.core.value_codec import is_sealed
+from durable.core.value_codec import damage_in, is_sealed
 from durable.engine.views import iso, kind_of
 from durable.executions import exported_record
 from durable.executions.states import PROMISE_OF
@@ -68,12 +68,17 @@ class ExecutionDocument:
 
 
 async def export_document(store: StoreFace, row: ExecutionRow, *, open_values: bool = False) -> ExecutionDocument:
-    """The document of a durable function's execution. Conflict for code in a session."""
+    """The document of a durable function's execution. Conflict for code in a session; ValueDamaged."""
     if kind_of(row) != "function":
         raise Conflict(
             f"{row.id} is code in a session, whose variables a document cannot hold: durable checkpoint export"
         )
     record = await exported_record.export(store, row)
+    for promise in record["promises"]:
+        for name in ("param", "value"):
+            damage = damage_in(str((promise.get(name) or {}).get("data") or ""))
+            if damage is not None:
+                raise damage
     sealed = any(is_sealed(each) for each in record["promises"])
     shows = open_values or not sealed
     under = [promise_row(each) for each in record["promises"][1:]]

@@ -55,9 +55,12 @@ class ExecutionPage(list[ExecutionRow]):
 
 
 async def search(
-    reads: ReadsFace, wanted: ExecutionFilter, *, limit: int = 100, before: str | None = None
+    reads: ReadsFace, wanted: ExecutionFilter, *, limit: int = 100, before: str | None = None, whole: bool = True
 ) -> ExecutionPage:
-    """A page of the executions that are meant. It may be short, even empty, and have a cursor all the same."""
+    """A page of the executions that are meant. It may be short, even empty, and have a cursor all the same.
+
+    Not `whole`: without values that lie in blobs, unless they are searched.
+    """
     found = ExecutionPage()
     looked_at = 0
     while True:
@@ -70,6 +73,7 @@ async def search(
             until=wanted.until,
             limit=limit if wanted.is_indexed else SEARCH_PAGE_ROWS,
             before=before,
+            whole=whole or not wanted.is_indexed,
         )
         for row in rows:
             before = row.id

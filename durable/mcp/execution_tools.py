@@ -139,7 +139,7 @@ async def engine_status(call: ToolCall, args: tool_arguments.MaybeExecutionId) -
         return plain_result(tool_results.EngineStatus(execution=await _status(call, args.execution_id)))
     reads = host.engine.store.reads
     counted = {
-        state: sum(call.scope.has(row.id) for row in await reads.list_executions(state=state, limit=1_000))
+        state: sum(call.scope.has(row.id) for row in await reads.list_executions(state=state, limit=1_000, whole=False))
         for state in ("running", "waiting")
     }
     tools = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 
 import msgspec
@@ -15,6 +16,7 @@ from durable.store.rows import WORDS, OutlineRow, PromiseRow, PromptRow, Session
 
 _PROMISE = ",".join(f"p.{column}" for column in PROMISE.split(","))
 _PARAM, _VALUE = (PROMISE.split(",").index(name) for name in ("param_data", "value_data"))
+_NOT_READ = base64.b64encode(b'"(a value above 1 MiB)"').decode("ascii")
 _SESSION = (
     "SELECT name, owner, epoch, options, worker_pid, closed, next_n - 1,"
     " (SELECT count(*) FROM cells c WHERE c.session = name AND c.settled = 0), created_at FROM sessions"
@@ -41,12 +43,16 @@ class PageReads:
 
     async def _promises(self, sql: str, parameters: Sequence[object], at: int = 0) -> list[Row]:
         """The same for rows that have the columns of PROMISE from the one `at` on: their values are whole."""
-        rows = await self._rows(sql, parameters)
+        return await self._with_values(await self._rows(sql, parameters), at)
+
+    async def _with_values(self, rows: list[Row], at: int = 0, *, whole: bool = True) -> list[Row]:
+        """The rows with their values; not `whole`: with a text in place of each that lies in a blob."""
         for number in range(len(rows)):
             for column in (at + _PARAM, at + _VALUE):
                 text = rows[number][column]
                 if text is not None and text[:1] == MARK:
-                    rows[number] = (*rows[number][:column], await self._whole(text), *rows[number][column + 1 :])
+                    data = await self._whole(text) if whole or not is_reference(text) else _NOT_READ
+                    rows[number] = (*rows[number][:column], data, *rows[number][column + 1 :])
         return rows
 
     async def _whole(self, text: str) -> str:

@@ -60,6 +60,7 @@ class ReadsFace(Protocol):
         until: int | None = None,
         limit: int = 100,
         before: str | None = None,
+        whole: bool = True,
     ) -> list[ExecutionRow]: ...
 
     async def count_executions(

@@ -234,9 +234,11 @@ class Reads(PageReads):
         until: int | None = None,
         limit: int = 100,
         before: str | None = None,
+        whole: bool = True,
     ) -> list[ExecutionRow]:
         """Executions, newest first. `before` is the id of the last one of the page before; `function` matches a whole
-        `where::name@version` or its name; `tag` is a name and its value; since, until: when they were made, in ms."""
+        `where::name@version` or its name; `tag` is a name and its value; since, until: when they were made, in ms.
+        Not `whole`: a text stands for each value that lies in a blob, which is not read."""
         place = await self._place(before)
         if before is not None and place is None:
             return []
@@ -245,8 +247,8 @@ class Reads(PageReads):
         words = WORDS if state is None else (state,)
         if tag is not None:
             functions = None if function is None else await self._functions(session, function)
-            tagged = await self._promises(*_tagged(tag, words, session, functions, place, since, limit))
-            return [_execution(row) for row in tagged]
+            tagged = await self._rows(*_tagged(tag, words, session, functions, place, since, limit))
+            return [_execution(row) for row in await self._with_values(tagged, whole=whole)]
         if session is not None or function is not None:
             functions = await self._functions(session, function)
             ranges: list[dict[str, object]] = [
@@ -258,9 +260,9 @@ class Reads(PageReads):
             ranges = [{"listed": word} for word in words]
         rows: list[Row] = []
         for some in batched(ranges, LIST_RANGES_MAX):
-            rows += await self._promises(*_page(some, place, since, limit))
-        found = [_execution(row) for row in rows]
-        newest = sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)[:limit]
+            rows += await self._rows(*_page(some, place, since, limit))
+        rows = sorted(rows, key=lambda row: (row[-2], row[0]), reverse=True)[:limit]  # created_at, id
+        newest = [_execution(row) for row in await self._with_values(rows, whole=whole)]
         return [row for row in newest if state is None or row.state == state]
 
     async def count_executions(

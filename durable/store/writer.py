@@ -86,7 +86,7 @@ class Job:
 
 
 def _follow(tx: Tx) -> None:
-    """What follows from a request for other executions: orphans end, queues that changed admit what waits."""
+    """Let follow what a request means for other executions: orphans end, queues that changed admit what waits."""
     if tx.effects.orphans:
         cancel_orphans(tx)
     if tx.effects.admissible:

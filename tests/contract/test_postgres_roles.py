@@ -12,6 +12,7 @@ import pytest
 
 from durable.core.errors import StoreError
 from durable.store.operations.lock_keys import promise_key
+from durable.store.postgres import connection
 from durable.store.postgres.address import address_of, lock_number
 from durable.store.postgres.connection import migrate, scripts
 from tests.postgres_server import PostgresServer, rows_of
@@ -55,8 +56,19 @@ SETTINGS = {
 }
 
 
-async def test_what_a_user_is_set_to_changes_nothing(postgres_server: PostgresServer) -> None:
-    """Least of all how long a request may wait for what others hold."""
+def _pooled(made: Any, _pid: int) -> bool:
+    made.prepare_threshold = None
+    return True
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+async def test_what_a_user_is_set_to_changes_nothing(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, pooled: bool
+) -> None:
+    """Least of all how long a request may wait for what others hold; behind a pooler, too, whose connections are left
+    as they are."""
+    if pooled:
+        monkeypatch.setattr(connection, "_is_pooled", _pooled)
     user = role(postgres_server)
     for name, value in SETTINGS.items():
         postgres_server.sql(f"ALTER ROLE {user} SET {name} = '{value}'")
@@ -134,10 +146,10 @@ async def test_engines_that_run_wait_while_the_tables_change(postgres_server: Po
     address = address_of(url)
     async with opened(url) as store:
         await store.request("promise.create", promise("p"))
-        with psycopg.connect(address.conninfo, autocommit=True) as connection:
-            connection.cursor_factory = psycopg.RawCursor
-            with connection.transaction():
-                migrate(connection, address, scripts())
+        with psycopg.connect(address.conninfo, autocommit=True) as migrating:
+            migrating.cursor_factory = psycopg.RawCursor
+            with migrating.transaction():
+                migrate(migrating, address, scripts())
                 waits = asyncio.ensure_future(state(store, "p"))
                 await asyncio.to_thread(until_somebody_waits, url)
                 assert not waits.done()

@@ -72,6 +72,7 @@ WALKS = {
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",
     r"SELECT settled_at FROM promises WHERE settled_at IS NOT NULL": "gc --keep, on a connection of its own",
     r"SELECT name FROM queues WHERE waiting > 0": "the queues in which something waits, by the partial index of those",
+    r"SELECT name FROM queues WHERE rate_count IS NOT NULL": "one row of each queue, when something is due",
     r"UPDATE queues SET next_start_at=.* WHERE rate_ms IS NOT NULL": "when the clock was set back, and at the opening",
     r"SELECT name, state, .* FROM queues ORDER BY name": "the list of all queues, on the reading connection",
     r"SELECT id, promise_tags, promise_param FROM schedules": "the schedules of a renamed function, once",
@@ -86,6 +87,7 @@ WALKS = {
 """Statements that may walk, and why."""
 
 SORTS = {
+    r"SELECT id, version, due, .* ORDER BY due, \(SELECT n FROM queue_entries": "what a rate let begin a moment ago",
     r"SELECT id, timeout_at, tags, length.id. FROM promises WHERE state='pending' AND timeout_at": "what is due by now",
     r"\s*WITH RECURSIVE held\(awaited": "the halted tasks behind what is waited for",
     r"SELECT id, address, message FROM outbox WHERE address >= ": "what waits to be sent to URLs",

@@ -90,7 +90,6 @@ def test_no_store(tmp_path: Path) -> None:
         (sql("PRAGMA user_version=99"), "schema", "upgrade"),
         (sql("PRAGMA user_version=0"), "schema", "brings it up to date"),
         (sql("PRAGMA application_id=7"), "schema", "not a store"),
-        (sql("PRAGMA journal_mode=DELETE"), "journal", "expected wal"),
         (sql("UPDATE promises SET state='resolved' WHERE id='p'"), "invariants", "p: does not hold"),
         (sql("UPDATE promises SET tags='{'"), "invariants", "p: does not hold: what is kept as JSON is JSON"),
         (sql("UPDATE promises SET param_data=CAST(x'61ff' AS TEXT)"), "text", "1 rows of promises"),

@@ -244,3 +244,31 @@ def test_a_worker_that_cannot_go_on_is_shown_as_stuck(terminal: Terminal) -> Non
             assert engine.poll() is None
         assert "all its threads wait for locks" in found[0]["worker_stuck"]
         assert "`durable interrupt stuck@1` ends it" in terminal.durable("ps").out
+
+
+def test_show_cuts_megabytes_and_tells_how_many(terminal: Terminal) -> None:
+    terminal.write("long.py", LONG)
+    assert terminal.durable("run", "long.py::long", "x" * 20_000, "--id", "long").code == 1
+    shown = terminal.durable("show", "long").out
+    assert len(shown) < 40_000
+    assert "… (20,028 characters; --full or --json shows all)" in shown
+    assert "x" * 20_000 in terminal.durable("show", "long", "--full").out
+    assert terminal.durable("show", "long", "--json").data["arguments"]["args"] == ["x" * 20_000]
+    for command in (("list",), ("tree", "long")):
+        assert "x… (20,0" in terminal.durable(*command).out
+
+
+LONG = """
+import durable
+
+@durable.function
+async def long(ctx, text: str) -> int:
+    raise ValueError(text)
+"""
+
+
+def test_what_is_named_is_not_there_without_a_store(terminal: Terminal, tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.db")
+    for words in (["show", "x"], ["actor", "show", "A", "x"], ["deployment", "use", "x"], ["queue", "show", "x"]):
+        terminal.durable("--store", absent, *words).failed(3, "there is no store at")
+    terminal.durable("notebook", "run", "absent.ipynb").failed(2, "there is no file")

@@ -246,8 +246,28 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
         blob.mkdir()
         with pytest.raises(ValueDamaged, match=f"the blob {blob.name} of a value cannot be read: Is a directory"):
             await (await client.get("one")).result()
-        assert (await client.get("one")).id == "one"
+        with pytest.raises(ValueDamaged):
+            await client.export("one")
+    command = [sys.executable, "-m", "durable.cli", "--store", str(path), "result", "one"]
+    told = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert blob.name in told.stderr
     assert [each.check for each in doctor.examine(path)] == ["large values"]
+
+
+async def test_a_list_reads_no_large_values(place: str) -> None:
+    async with durable.open(place) as engine:
+        await (await engine.start(length, ARGUMENT, id="large")).result()
+        await (await engine.start(child, 7, id="result")).result()
+        await (await engine.start(length, "@short", id="short")).result()
+        reads = engine.store.reads
+        rows = {row.id: row for row in await reads.list_executions(whole=False)}
+        assert rows["large"].param == rows["result"].value == "(a value above 1 MiB)"
+        assert rows["large"].value == len(ARGUMENT)
+        assert rows["short"].param["args"] == ["@short"]
+        whole = {row.id: row for row in await reads.list_executions()}
+        assert whole["large"].param["args"] == [ARGUMENT]
+        assert list(whole) == list(rows) == ["short", "result", "large"]
 
 
 @contextmanager

@@ -235,7 +235,7 @@ async def undoes(ctx: durable.Context) -> str:
 @durable.function
 async def awaits(ctx: durable.Context) -> str:
     try:
-        return str(await ctx.start(undoes, id="inner"))
+        return await ctx.start(undoes, id="inner")
     except durable.ExecutionCancelled as error:
         return str(error)
 

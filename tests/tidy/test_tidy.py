@@ -116,7 +116,7 @@ NOT_COUNTED = {
 }
 """Numbers that count nothing: versions, statuses, marks, and where numbering begins."""
 
-STORE_NUMBERS = {"EVERY", "SEARCH_DEFAULT", "PAGE", "_PAGE", "AWAIT_AT_ONCE", "_LOOK_REST"}
+STORE_NUMBERS = {"EVERY", "SEARCH_DEFAULT", "PAGE", "_PAGE", "AWAIT_AT_ONCE", "_LOOK_REST", "_CREATED_AT"}
 """Numbers of the store that are named otherwise."""
 
 

@@ -61,30 +61,30 @@ def _note(found: Deployment) -> str:
 
 
 @command.command("use", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.argument("deployment", metavar="NAME")
 @asynchronous
-async def use(chosen: Settings, name: str) -> int:
+async def use(chosen: Settings, deployment: str) -> int:
     """Have new executions go to this deployment again. What has begun stays where it is."""
     from durable.cli.engine_or_client import opened
     from durable.engine.deployment_operations import use_deployment
 
     async with opened(chosen, create=False) as store:
-        await use_deployment(store, name)
-    chosen.out().say(f"new executions go to {name}")
+        await use_deployment(store, deployment)
+    chosen.out().say(f"new executions go to {deployment}")
     return exit_codes.DONE
 
 
 @command.command("delete", cls=Command)
-@click.argument("name", metavar="NAME")
+@click.argument("deployment", metavar="NAME")
 @asynchronous
-async def delete(chosen: Settings, name: str) -> int:
+async def delete(chosen: Settings, deployment: str) -> int:
     """Forget a deployment whose executions have ended and whose engines are gone."""
     from durable.cli.engine_or_client import opened
     from durable.engine.deployment_operations import delete_deployment
 
     async with opened(chosen, create=False) as store:
-        await delete_deployment(store, name)
-    chosen.out().say(f"{name} is forgotten")
+        await delete_deployment(store, deployment)
+    chosen.out().say(f"{deployment} is forgotten")
     return exit_codes.DONE
 
 

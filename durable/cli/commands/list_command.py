@@ -43,7 +43,7 @@ async def command(chosen: Settings, /, limit: int, before: str | None, count: bo
             return _show_counts(out, {s: n for s, n in counts.items() if wanted.state in (None, s)})
         if before is not None:
             await find(store.reads, before)
-        page = await search(store.reads, wanted, limit=limit, before=before)
+        page = await search(store.reads, wanted, limit=limit, before=before, whole=False)
         code = await show_executions(out, store, page, "no executions")
         if page.cursor is not None and not out.json:
             out.note(f"there may be more: --before {page.cursor}")

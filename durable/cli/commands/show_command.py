@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -13,14 +14,18 @@ if TYPE_CHECKING:
     from durable.cli.text_output import Out
     from durable.records.view_models import DetailView
 
+SHOWN_CHARS_MAX = 10_000
+_WHOLE = "--full or --json shows all"
+
 
 @click.command("show", cls=Command, short_help="Everything about one execution.")
 @click.argument("execution_id", metavar="ID")
+@click.option("--full", is_flag=True, help=f"Show values of more than {SHOWN_CHARS_MAX:,} characters whole.")
 @asynchronous
-async def command(chosen: Settings, execution_id: str) -> int:
+async def command(chosen: Settings, execution_id: str, full: bool) -> int:
     """Everything about one execution: its state, arguments and result, each step with what is under it, each question.
 
-    With --json also its record, which `durable import` recreates it from in another store.
+    With --json all of it, and its record, which `durable import` recreates it from in another store.
     """
     from durable.cli.engine_or_client import opened
     from durable.cli.execution_status import find, served
@@ -37,13 +42,13 @@ async def command(chosen: Settings, execution_id: str) -> int:
     if out.json:
         out.document({**detail.to_json(), "record": exported})
     else:
-        _print(out, detail)
+        _print(out, detail, sys.maxsize if full else SHOWN_CHARS_MAX)
     return exit_codes.DONE
 
 
-def _print(out: Out, detail: DetailView) -> None:
+def _print(out: Out, detail: DetailView, limit: int) -> None:
     from durable.cli.tables import STEP_COLUMNS, note_of, step_rows
-    from durable.cli.text_output import line, plain, to_text
+    from durable.cli.text_output import cut, line, plain, to_text
     from durable.records.duration_text import duration
 
     view = detail.execution
@@ -64,9 +69,9 @@ def _print(out: Out, detail: DetailView) -> None:
     ]
     for name, value in fields:
         if value:
-            out.data(f"{name:<10} {line(value)}")
+            out.data(f"{name:<10} {line(cut(value, limit, _WHOLE))}")
     if detail.traceback:
-        out.data(plain(detail.traceback.rstrip("\n")))
+        out.data(plain(cut(detail.traceback.rstrip("\n"), limit, _WHOLE)))
     if detail.steps:
         out.data("")
         out.table(STEP_COLUMNS, step_rows(detail, with_branches=out.is_terminal()))
@@ -75,4 +80,4 @@ def _print(out: Out, detail: DetailView) -> None:
         out.data(line(f"{lost.at}: {what} was thrown away, another engine had the execution by then ({lost.reason})"))
     for prompt in detail.prompts:
         out.data("")
-        out.data(plain(f"{prompt.execution} asks: {prompt.question}\n  {prompt.command}"))
+        out.data(plain(f"{prompt.execution} asks: {cut(prompt.question, limit, _WHOLE)}\n  {prompt.command}"))

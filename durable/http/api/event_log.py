@@ -132,7 +132,7 @@ class EventLog:
     async def _begin(self) -> None:
         """The first look tells nothing: whoever begins lists what there is."""
         reads, seen = self._store.reads, self._seen
-        newest = await reads.list_executions(limit=1)
+        newest = await reads.list_executions(limit=1, whole=False)
         seen.until = newest[0].created_at if newest else 0
         seen.lately = await reads.made_since(max(0, seen.until - OVERLAP_MS))
         seen.unfinished = await reads.unfinished()

@@ -11,6 +11,7 @@ from durable.client.api_models import ExecutionDetail, ExecutionFailure, Executi
 from durable.core import ids
 from durable.core.errors import Halted
 from durable.core.limits import MCP_LOOK_REST_S
+from durable.core.value_codec import undamaged
 from durable.engine.execution_overview import overview
 from durable.engine.views import ServedFunctions, arguments_of
 from durable.executions.states import PROMISE_OF
@@ -75,7 +76,7 @@ def _outcome(row: ExecutionRow, waits_for: list[str], halted: Halted | None) -> 
     ended = row.settled_at is not None
     failure = None
     if row.state in PROMISE_OF:
-        error = rebuild(PROMISE_OF[row.state], row.value, row.id)
+        error = rebuild(PROMISE_OF[row.state], undamaged(row.value), row.id)
         failure = ExecutionFailure(
             code=error.code, message=str(error), exception_type=error.exception_type, traceback=error.traceback
         )
@@ -83,7 +84,7 @@ def _outcome(row: ExecutionRow, waits_for: list[str], halted: Halted | None) -> 
         id=row.id,
         state=row.state,
         ended=ended,
-        value=notation.shown(row.value) if row.state == "completed" else None,
+        value=notation.shown(undamaged(row.value)) if row.state == "completed" else None,
         error=failure,
         waits_for=[] if ended else waits_for,
         halted=None if ended or halted is None else str(halted),

@@ -31,6 +31,7 @@ STATUS_OF: tuple[tuple[type[DurableError], int], ...] = (
     (errors.Unenforceable, 409),
     (errors.PoolExhausted, 503),
     (errors.EngineClosed, 503),
+    (errors.ValueDamaged, 409),  # which asking again does not mend
     (errors.StoreError, 503),
     (errors.EngineFailed, 500),
     (errors.ProtocolError, 500),

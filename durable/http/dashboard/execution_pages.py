@@ -57,7 +57,7 @@ async def executions(visit: Visit) -> Response:
     """`GET /ui/executions`: newest first, by the filters of the address, a page at a time."""
     names = ("state", "function", "session", "tag", "since", "before")
     filters = ExecutionFilters(**{name: visit.query(name) for name in names})
-    rows = await visit.reads.list_executions(**filters.asked(now_ms()), limit=PAGE_ROWS)
+    rows = await visit.reads.list_executions(**filters.asked(now_ms()), limit=PAGE_ROWS, whole=False)
     found = lines(rows, await overview(visit.store, rows))
     links = [("Newest", visit.here(before=None))] if filters.before else []
     if len(rows) == PAGE_ROWS:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from durable.core.errors import BadArguments, NotFound
+from durable.core.errors import BadArguments
 from durable.core.extras import install_command
 
 PARAMETERS = "parameters"
@@ -23,14 +23,14 @@ type Notebook = Any
 
 
 def read_notebook(path: Path) -> Notebook:
-    """The notebook in a file, of version 4 whatever it was. NotFound, BadArguments."""
+    """The notebook in a file, of version 4 whatever it was. BadArguments."""
     _require_nbformat()
     import nbformat
 
     try:
         notebook = nbformat.read(path, as_version=4)
     except FileNotFoundError:
-        raise NotFound("notebook", str(path)) from None
+        raise BadArguments(f"there is no file {str(path)!r}") from None
     except OSError as error:
         raise BadArguments(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:

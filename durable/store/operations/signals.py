@@ -5,6 +5,7 @@ Of one name either signals lie there that nobody has taken, or waits stand in li
 
 from __future__ import annotations
 
+from durable.core.ids import PREFIX
 from durable.core.limits import SIGNALS_OPEN_MAX, VALUE_BYTES_MAX
 from durable.store.operations.large_values import StoredText
 from durable.store.operations.settlement import settle
@@ -68,7 +69,7 @@ def send(tx: Tx, request: SignalSend) -> Answer:
         if tx.row(before, (execution, name, request.key)) is not None:
             return Answer(200, {"sent": False, "wait": None})
     if state != "pending":
-        raise Refused(409, f"execution {execution!r} has ended: it takes no signal")
+        raise Refused(409, f"execution {execution.removeprefix(PREFIX)!r} has ended: it takes no signal")
     promise_id = None if first is None else first[1]
     if request.expected is not None and request.expected != (promise_id or ""):
         raise Refused(412, f"execution {execution!r} waits otherwise for {name!r} by now: look again")

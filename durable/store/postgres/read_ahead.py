@@ -63,7 +63,7 @@ type Question = tuple[str, tuple[object, ...]]
 
 
 def _changes_of(request: Any) -> frozenset[str] | None:
-    """What a request changes that only others of its kind ask about, but that an attempt made progress: a cell ends
+    """The changes of a request that only others of its kind ask about, but that an attempt made progress: a cell ends
     after it in the same transaction. None for any other, which changes what its keys stand for."""
     match request:
         case requests.CheckpointPublish():
@@ -172,8 +172,8 @@ class ReadAhead:
         if wanted.heard or wanted.branches or wanted.open:
             lists = (kept_list(wanted.heard), kept_list(wanted.branches), kept_list(wanted.open))
             self._cursors["around"] = session.send_raw(_AROUND, lists)
-        for sql, parameters in wanted.questions:
-            self._asked[sql, parameters] = session.send(sql, parameters)
+        for question, parameters in wanted.questions:
+            self._asked[question, parameters] = session.send(question, parameters)
         if wanted.checkpoints:
             self._cursors["numbers"] = session.send_raw(_NUMBERS, (wanted.checkpoints,))
         if wanted.listed:

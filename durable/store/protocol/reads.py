@@ -25,6 +25,7 @@ class ListExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     until: Integer | None = None
     limit: _Limit = 100
     before: str | None = None
+    whole: bool = True
 
 
 class CountExecutions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -61,6 +61,7 @@ class RemoteReads:
         until: int | None = None,
         limit: int = 100,
         before: str | None = None,
+        whole: bool = True,
     ) -> list[ExecutionRow]:
         """Executions, newest first."""
         asked = reads.ListExecutions(
@@ -72,6 +73,7 @@ class RemoteReads:
             until=until,
             limit=limit,
             before=before,
+            whole=whole,
         )
         found: list[ExecutionRow] = await self._read("list_executions", asked)
         return found

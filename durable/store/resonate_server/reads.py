@@ -106,6 +106,7 @@ class ServerReads:
         until: int | None = None,
         limit: int = 100,
         before: str | None = None,
+        whole: bool = True,  # noqa: ARG002 - each is: it has no blobs
     ) -> list[ExecutionRow]:
         """Executions, newest first, of the first SEARCH_ROWS_READ promises; without a search, those known here."""
         if session is not None:

@@ -93,12 +93,6 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _journal(connection: sqlite3.Connection, _path: Path) -> Iterator[str]:
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal":
-        yield f"journal mode {mode}, expected wal; the next command that opens it sets it"
-
-
 def _checkpoints(connection: sqlite3.Connection, path: Path, opens: Opens) -> Iterator[str]:
     try:
         key = load_key(path, create=False)
@@ -168,7 +162,6 @@ _IN_THE_FILE: dict[str, _Look] = {
     "schema": _schema,
     "integrity": _integrity,
     "text": _text,
-    "journal": _journal,
     "invariants": lambda connection, _: record_checks.invariants(connection.execute),
     "values": lambda connection, _: record_checks.values(connection.execute),
     "large values": _large_values,

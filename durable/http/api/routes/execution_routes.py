@@ -81,6 +81,7 @@ async def list_executions(call: ApiCall) -> Page[ExecutionView]:
         until=_ms(query.until),
         limit=query.limit,
         before=before,
+        whole=False,
     )
     views = await overview(call.store, rows)
     return Page(items=views, next=write_cursor(rows[-1].id, of) if len(rows) == query.limit else None)

@@ -248,7 +248,7 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
             await (await client.get("one")).result()
         with pytest.raises(ValueDamaged):
             await client.export("one")
-    command = [sys.executable, "-m", "durable.cli", "--store", str(path), "result", "one"]
+    command = [PYTHON, "-m", "durable.cli", "--store", str(path), "result", "one"]
     told = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (1, "")
     assert blob.name in told.stderr

@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.warm_python import PYTHON
+
 KILL = "KILL_AFTER_COMMIT"
 FOLDER = "KILL_FOLDER"
 LIVES_MAX = 4
@@ -64,7 +66,7 @@ type Life = Callable[[str, dict[str, str], Sequence[str]], tuple[int, str, str]]
 
 def started(module: str, environment: dict[str, str], arguments: Sequence[str]) -> tuple[int, str, str]:
     """In a new interpreter."""
-    command = [sys.executable, "-m", module, *arguments]
+    command = [PYTHON, "-m", module, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
     return done.returncode, done.stdout, done.stderr
 

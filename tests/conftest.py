@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.forked_server import ForkedServers
 from tests.postgres_server import PostgresServer, binaries
+from tests.warm_python import PYTHON, WARM_START
 
 TOKEN = "token-of-the-tests"
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """The tests start thousands of processes: each would compile all its sources again."""
+
+WARM_START.install()
+
+COLD_ZYGOTES = {"protocol", "test_isolation_bounds.py", "test_isolation_escapes.py", "test_isolation_sessions.py"}
+"""Folders and files of tests about how a zygote starts, and what a worker can find out about it."""
+
+
+LONGEST_FIRST = ("sim", "e2e", "testing", "docs", "contract", "replay", "protocol")
+"""Folders with long files begin, those with short ones end: all processes of the tests then end at about one time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the folders; within one the order stays."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, folder in enumerate(LONGEST_FIRST) if folder in item.path.parts), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the thousands of tests out of all later garbage collections."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Choose how the zygotes of the test's engines start."""
+    WARM_START.zygotes = not COLD_ZYGOTES & set(item.path.parts)
 
 
 def start_server(file: Path, *options: str, store: str | None = None) -> tuple[subprocess.Popen[str], str]:
@@ -27,7 +56,7 @@ def start_server(file: Path, *options: str, store: str | None = None) -> tuple[s
 
     `store`: what it serves instead of the file, which then only says where its messages go.
     """
-    command = [sys.executable, "-m", "durable.cli", "--store", store or str(file), "serve", "--port", "0", *options]
+    command = [PYTHON, "-m", "durable.cli", "--store", store or str(file), "serve", "--port", "0", *options]
     with Path(f"{file}.serve").open("ab") as said:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
     assert server.stdout is not None
@@ -58,16 +87,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
-def forked_servers() -> Iterator[ForkedServers]:
-    """`durable serve` for each test that asks, in a process of its own."""
-    servers = ForkedServers()
-    try:
-        yield servers
-    finally:
-        servers.close()
-
-
 @pytest.fixture(params=["path", "url", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """What `durable.open` takes for the store `work.db` in `tmp_path`: its path, or the URL where it is served."""
@@ -80,12 +99,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield str(file)
         return
     monkeypatch.setenv("DURABLE_TOKEN", TOKEN)
-    servers: ForkedServers = request.getfixturevalue("forked_servers")
-    server, url = servers.start(file, "--lease", "1", DURABLE_TOKEN=TOKEN)
+    server, url = start_server(file, "--lease", "1")
     try:
         yield url
     finally:
-        assert servers.end(server) == 0
+        assert end_server(server) == 0
 
 
 @pytest.fixture(scope="session")

@@ -189,7 +189,7 @@ def wrap(g):
     def inner(): return g()
     return inner
 head = oo = e = cons = None; w = part = f; nested, dd = [], {}
-for i in range(20_000):
+for i in range(12_000):
     head = L(head, i); nested = [nested]; cons = (i, cons); dd = {'n': dd}
     o = O(); o.n = oo; oo = o
 for i in range(2_000): w = wrap(w)
@@ -200,13 +200,13 @@ def count(v, step):
     n = 0
     while v: v = step(v); n += 1
     return n
-=> count(head, lambda x: x.next) == 20_000
+=> count(head, lambda x: x.next) == 12_000
 => count(w, lambda x: getattr(x,'__wrapped__',None)) == 2_001
 => count(e, lambda x: x.__cause__) == 5_000 and e.args == (4_999,)
-=> count(nested, lambda x: x and x[0]) == 20_000
-=> count(cons, lambda x: x[1]) == 20_000
-=> count(dd, lambda x: x.get('n')) == 20_000
-=> count(oo, lambda x: x.n) == 20_000
+=> count(nested, lambda x: x and x[0]) == 12_000
+=> count(cons, lambda x: x[1]) == 12_000
+=> count(dd, lambda x: x.get('n')) == 12_000
+=> count(oo, lambda x: x.n) == 12_000
 => part() == 5
 ## exceptions
 class ToolError(Exception):

@@ -13,7 +13,6 @@ import os
 import random
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -37,6 +36,7 @@ from schemathesis.specs.openapi.checks import (
 
 import durable
 from tests.contract.served import TOKEN
+from tests.warm_python import PYTHON
 
 CHECKS = [
     not_a_server_error,
@@ -88,7 +88,7 @@ def server(directory: Path, store: str) -> Iterator[str]:
     (directory / "program.py").write_text(PROGRAM)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "durable.cli", "serve", "program.py", "--store", store, "--port", str(port)]
+    command = [PYTHON, "-m", "durable.cli", "serve", "program.py", "--store", store, "--port", str(port)]
     process = subprocess.Popen(
         command,
         cwd=directory,

@@ -28,6 +28,7 @@ from tests.contract import postgres_histories
 from tests.contract.opened import engine, root, settle
 from tests.contract.postgres_rules import broken
 from tests.postgres_server import PostgresServer, rows_of
+from tests.warm_python import PYTHON
 
 AT_ONCE = 16
 WINDOW = 12
@@ -205,7 +206,7 @@ def campaign(
     url = urls[0]
     began = time.monotonic()
     dice = random.Random(seed)
-    command = [sys.executable, "-m", "tests.contract.postgres_clients", "--seed", str(seed)]
+    command = [PYTHON, "-m", "tests.contract.postgres_clients", "--seed", str(seed)]
     command += ["--operations", str(operations // clients)]
     paths = [folder / f"history-{n}" for n in range(clients)]
     processes = [

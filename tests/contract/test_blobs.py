@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from checkpoint.format.compression import FRAME, check_kept, packed, unpacked
 from durable.core.errors import CheckpointError, CheckpointTampered, StoreError
 from durable.store.sqlite.value_files import ValueFiles
 from tests.s3 import new_bucket, s3_server
+from tests.warm_python import PYTHON
 
 GRACE_S = 100.0
 
@@ -116,9 +116,7 @@ for n in range(100_000):
     blobs.put_many((hashlib.sha256(data).hexdigest(), data) for data in some)
     print(n, flush=True)
 """
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    )
+    child = subprocess.Popen([PYTHON, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert child.stdout is not None
     for line in child.stdout:
         if line.strip() == b"5":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 
 import pytest
 
 from durable.store.operations.request_table import KINDS
+from tests.warm_python import PYTHON
 
 from .crash_script import Request, before_the_day, the_day
 
@@ -23,7 +23,7 @@ def test_the_script_reaches_every_kind_of_request() -> None:
 async def test_killed_at_any_write_nothing_acknowledged_is_lost_and_nothing_is_half_done() -> None:
     # Single-threaded, so that it may fork for each point.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.contract.crash_points", "--every", "40", "--first", "5"),
+        *(PYTHON, "-m", "tests.contract.crash_points", "--every", "40", "--first", "5"),
         stdout=PIPE,
         stderr=STDOUT,
         cwd=Path(__file__).parents[2],

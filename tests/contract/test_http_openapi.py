@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from durable.client.api_models import ExecutionDetail, PromptDetail, SessionDetail
 from durable.records.view_models import ExecutionView, PromptView, SessionView
+from tests.warm_python import PYTHON
 
 from .api_server import document
 
@@ -32,7 +32,7 @@ def test_every_type_and_field_of_the_document_has_a_name_and_a_schema() -> None:
 
 
 async def test_no_answer_is_one_that_the_document_does_not_say(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.contract.api_cases", "--cases", "40"]
+    command = [PYTHON, "-m", "tests.contract.api_cases", "--cases", "40"]
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, env=os.environ.copy(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.contract.job_histories import NEVER, UNKNOWN, step_job
 from tests.contract.linearizability import Operation, check, linearizable, step_execution, step_session
+from tests.warm_python import PYTHON
 
 PENDING = ["pending", None]
 DONE = ["resolved", "v"]
@@ -164,5 +164,5 @@ async def test_the_requests_of_an_engine_are_written_down(tmp_path: Path) -> Non
         "assert count >= 4, count\n"
         "assert not wrong, wrong\n"
     )
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(tmp_path))
+    process = await asyncio.create_subprocess_exec(PYTHON, "-c", code, str(tmp_path))
     assert await process.wait() == 0

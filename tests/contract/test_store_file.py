@@ -6,7 +6,6 @@ import asyncio
 import os
 import sqlite3
 import stat
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from resonate_base import ConnectorError
 
 from durable.core.errors import EngineClosed, StoreError, StoreNewer, StoreRefused
 from durable.store.sqlite.store import Store
+from tests.warm_python import PYTHON
 
 from .opened import opened, promise, root, settle
 
@@ -184,7 +184,7 @@ SOMEBODY = (
 
 async def asked(path: Path, sql: str) -> int:
     """What another process finds in the file; it comes, reads, and goes."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SOMEBODY, str(path), sql, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(PYTHON, "-c", SOMEBODY, str(path), sql, stdout=PIPE)
     said, _ = await process.communicate()
     return int(said)
 

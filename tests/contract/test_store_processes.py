@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import sqlite3
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 
 from durable.core.errors import StoreRefused
 from durable.store import writer
+from tests.warm_python import PYTHON
 
 from .opened import T0, Clock, engine, opened, place_of, promise, root, settle, task
 
@@ -92,7 +92,7 @@ asyncio.run(main())
 async def other(path: Path | str, name: str = "far", program: str = PROGRAM) -> AsyncIterator[Process]:
     place = path if isinstance(path, str) else place_of(path)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, place, name, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2]
+        PYTHON, "-c", program, place, name, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2]
     )
     try:
         assert await heard(process) == "ready"

@@ -20,6 +20,7 @@ from durable.core.limits import NOTICE_POLL_S
 from durable.store.sqlite import writer
 from durable.store.sqlite.store import Store
 from durable.store.upkeep.doctor import examine
+from tests.warm_python import PYTHON
 
 from .invariants import check, contents
 from .opened import Clock, opened, promise, root, settle
@@ -60,7 +61,7 @@ asyncio.run(main(int(sys.argv[2])))
 
 async def filled(store: Path, limit: int, *wrapper: str) -> tuple[list[str], list[str]]:
     """Write until nothing fits; what was acknowledged, and the errors."""
-    command = [sys.executable, "-c", FILLING, str(store), str(limit)]
+    command = [PYTHON, "-c", FILLING, str(store), str(limit)]
     process = await asyncio.create_subprocess_exec(*wrapper, *command, stdout=PIPE, cwd=Path(__file__).parents[2])
     said, _ = await process.communicate()
     told, errors = json.loads(said)
@@ -227,7 +228,7 @@ async def test_a_store_that_may_not_be_written_says_so(tmp_path: Path, what: str
         parent.chmod(parent.stat().st_mode | 0o011)
     trusting = {**os.environ, "DURABLE_TRUST_STORE": str(path)}  # it is another user's
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", READ_ONLY, str(path)), stdout=PIPE, cwd=Path(__file__).parents[2], env=trusting
+        *(PYTHON, "-c", READ_ONLY, str(path)), stdout=PIPE, cwd=Path(__file__).parents[2], env=trusting
     )
     said, _ = await process.communicate()
     tmp_path.chmod(0o777)

@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import stat
-import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from durable.core.errors import StoreError
 from durable.store.sqlite.store import Store
 from durable.store.upkeep.backup import backup
 from durable.store.upkeep.doctor import examine
+from tests.warm_python import PYTHON
 
 from .invariants import check, contents
 from .opened import FUNCTION, acquire, engine, opened, promise, root, state, task
@@ -149,7 +149,7 @@ async def test_a_backup_that_was_killed_is_not_there_and_can_be_made_again(tmp_p
     async with opened(tmp_path / "s.db") as store:
         await busy(store)
         target = tmp_path / "b.db"
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, str(store.path), str(target))
+        process = await asyncio.create_subprocess_exec(PYTHON, "-c", KILLED, str(store.path), str(target))
         assert await process.wait() == -signal.SIGKILL
         assert not target.exists()
         assert backup(store.path, target).blobs == 1
@@ -174,7 +174,7 @@ async def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path / "s.db") as store:
         await store.request("promise.create", {**promise("p"), "param": {"data": "x" * 100_000}})
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", FULL, str(store.path), str(tmp_path / "b.db"), stdout=PIPE
+            PYTHON, "-c", FULL, str(store.path), str(tmp_path / "b.db"), stdout=PIPE
         )
         said, _ = await process.communicate()
         assert b"nothing was acknowledged" in said or b"cannot be written" in said, said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from durable.store.upkeep.copy import copy
 from durable.store.upkeep.doctor import examine
 from tests.direct_store import opened_store
 from tests.postgres_server import PostgresServer
+from tests.warm_python import PYTHON
 
 from .invariants import check, contents
 
@@ -191,7 +191,7 @@ async def test_an_interrupted_copy_is_refused_and_begun_again(tmp_path: Path, po
     first = str(tmp_path / "first.db")
     await fill(first)
     for target in (str(tmp_path / "copy.db"), postgres_server.url()):
-        done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", KILLED, first, target], check=False)
+        done = await asyncio.to_thread(subprocess.run, [PYTHON, "-c", KILLED, first, target], check=False)
         assert done.returncode == -9
         for create in (True, False):
             with pytest.raises(StoreError, match="not finished; begin again with `durable copy`"):

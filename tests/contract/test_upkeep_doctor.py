@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sqlite3
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from durable.store.sqlite.store import Store
 from durable.store.upkeep import doctor
 from durable.store.upkeep.doctor import examine
 from durable.store.upkeep.record_checks import Finding
+from tests.warm_python import PYTHON
 
 from .opened import acquire, engine, opened, promise, root
 
@@ -151,7 +151,7 @@ async def test_a_damaged_page_is_found(tmp_path: Path) -> None:
 async def test_what_a_dead_engine_left_is_found_until_somebody_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", GHOST, str(path), stdout=PIPE, cwd=Path(__file__).parents[2]
+        PYTHON, "-c", GHOST, str(path), stdout=PIPE, cwd=Path(__file__).parents[2]
     )
     assert process.stdout is not None
     assert await process.stdout.readline() == b"ready\n"

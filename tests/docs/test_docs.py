@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import PAGES, ROOT, RUN, CodeBlock, TypedCommand, blocks, commands, name_of, pattern
+from tests.docs.blocks import PAGES, RUN, CodeBlock, TypedCommand, blocks, commands, name_of, pattern
+from tests.warm_python import PYTHON
 
 NOT_RUN = {
     "py": "code of other systems, which are not installed here",
@@ -69,33 +67,31 @@ UNABLE = re.compile(r"Unenforceable|SandboxUnavailable")
 
 
 class PageTypist:
-    """The process that commands are forked from."""
+    """Runs the pages' commands and programs: each a process of its own."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         usual = {k: v for k, v in os.environ.items() if not k.startswith(("DURABLE", "PYTEST_CURRENT"))}
         self.environment = {**usual, **variables}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.docs.typist"],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+
+    def command_line(self, words: list[str]) -> list[str]:
+        """The words of a process for a command as a page has it."""
+        program, *rest = words
+        start: dict[str, list[str]] = {"durable": [PYTHON, "-m", "durable.cli"], "python": [PYTHON]}
+        return [*start.get(program, [program]), *rest]
 
     def run(self, directory: Path, words: list[str], variables: dict[str, str]) -> tuple[int, str]:
-        """How it ended, and what it said."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"cwd": str(directory), "words": words, "variables": variables}) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        return answer["code"], answer["said"]
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        """How it ended, as a shell says it, and what it said."""
+        done = subprocess.run(
+            self.command_line(words),
+            cwd=directory,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout.decode()
 
 
 class PageReader:
@@ -129,9 +125,8 @@ class PageReader:
 
     def begin(self, command: TypedCommand) -> None:
         """A process behind; the lines shown are those that are waited for."""
-        start = ["-m", "durable.cli"] if command.words[0] == "durable" else []
         process = subprocess.Popen(
-            [sys.executable, *start, *command.words[1:]],
+            self.typist.command_line(command.words),
             cwd=self.directory,
             env={**self.typist.environment, **command.variables},
             stdin=subprocess.DEVNULL,
@@ -151,10 +146,8 @@ class PageReader:
 
 
 @pytest.fixture(scope="module")
-def typist(sandbox_cache: Path) -> Iterator[PageTypist]:
-    found = PageTypist({"XDG_CACHE_HOME": str(sandbox_cache)})
-    yield found
-    found.close()
+def typist(sandbox_cache: Path) -> PageTypist:
+    return PageTypist({"XDG_CACHE_HOME": str(sandbox_cache)})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from typing import Any
 
 import durable
 from tests.postgres_server import PostgresServer
+from tests.warm_python import PYTHON
 
 SENDERS = 8
 
@@ -70,7 +70,7 @@ class Engines:
     """Engine processes, killed and started again until enough were killed."""
 
     def __init__(self, store: str, count: int, environment: dict[str, str]) -> None:
-        self._command = [sys.executable, "-m", "tests.e2e.actor_campaign", "--serve", store]
+        self._command = [PYTHON, "-m", "tests.e2e.actor_campaign", "--serve", store]
         self._environment = environment
         self._running = [self._start() for _ in range(count)]
         self.killed = 0

@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.e2e import jobs
 from tests.postgres_server import rows_of
+from tests.warm_python import PYTHON
 
 EARLY_MAX = 3
 """Kills in a row that may come before any progress."""
@@ -32,7 +33,7 @@ class Job:
     """The job's engine as a child process, and what it said."""
 
     def __init__(self, place: str, job: str, log: Path, checkpoint: str) -> None:
-        self._arguments = [sys.executable, "-m", "tests.e2e.jobs", place, job, str(log), checkpoint]
+        self._arguments = [PYTHON, "-m", "tests.e2e.jobs", place, job, str(log), checkpoint]
         self.workers: list[int] = []
         self.result: dict[str, Any] | None = None
 

@@ -20,6 +20,7 @@ from durable.store.postgres.address import address_of
 from durable.store.upkeep import invariants
 from tests.contract import postgres_rules
 from tests.postgres_server import PostgresServer, rows_of
+from tests.warm_python import PYTHON
 
 
 class CampaignStore:
@@ -76,7 +77,7 @@ class EngineProcesses:
     """Processes of a module that opens the store, says `ready` and works until it is killed."""
 
     def __init__(self, place: str, module: str, **environment: str) -> None:
-        self._command = (sys.executable, "-m", module, place)
+        self._command = (PYTHON, "-m", module, place)
         self._environment = {**os.environ, **environment}
         self.running: list[asyncio.subprocess.Process] = []
 

@@ -1,30 +1,37 @@
 """`durable` as a real process, with its streams and its exit code.
 
-A command that was run before is forked from a process that has imported everything (`typist`): what it imports by
-itself was seen the first time, and a test pays only for what it does.
+A command that was run before is forked from a process that has imported everything (`tests.warm_python`): what it
+imports by itself was seen the first time, and a test pays only for what it does.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, "-m", "durable.cli"]
+from tests.warm_python import PYTHON, ROOT
 
-
-TYPIST = [sys.executable, "-m", "tests.e2e.typist"]
-ROOT = Path(__file__).parents[2]
+COMMAND = [PYTHON, "-m", "durable.cli"]
 COMMANDS = {path.stem.removesuffix("_command") for path in (ROOT / "durable/cli/commands").glob("*_command.py")}
+
+_begun: set[str] = set()
+"""The commands that this process has started an interpreter for."""
+
+
+def command_line(words: tuple[str, ...]) -> list[str]:
+    """The words of a process for a command: with an interpreter of its own when it is the first of its kind."""
+    command = next((word for word in words if word in COMMANDS), "")
+    first = command not in _begun
+    _begun.add(command)
+    return [sys.executable if first else PYTHON, *COMMAND[1:], *words]
 
 
 @dataclass(frozen=True)
@@ -55,60 +62,6 @@ def ordinary() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(("DURABLE", "PYTEST_CURRENT"))}
 
 
-class Typist:
-    """The process that commands are forked from; begun when one is typed for the second time."""
-
-    def __init__(self) -> None:
-        self._busy = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
-        self._environment: dict[str, str] = {}
-        self._known: set[str] = set()
-
-    def type(self, directory: Path, environment: dict[str, str], words: tuple[str, ...], stdin: str) -> Done | None:
-        """What it came to; None where a process of its own has to be begun."""
-        command = next((word for word in words if word in COMMANDS), "")
-        if command not in self._known:
-            self._known.add(command)
-            return None
-        if not self._busy.acquire(blocking=False):
-            return None
-        try:
-            if self._process is None:
-                self._begin()
-            if environment != self._environment:
-                return None
-            assert self._process is not None
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
-            request = {"cwd": str(directory), "words": words, "stdin": stdin}
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            return Done(**json.loads(self._process.stdout.readline()))
-        finally:
-            self._busy.release()
-
-    def _begin(self) -> None:
-        self._environment = ordinary()
-        self._process = subprocess.Popen(
-            TYPIST,
-            cwd=ROOT,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,  # as a command's: what it is forked with is no file
-            text=True,
-        )
-        atexit.register(self._end)
-
-    def _end(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.communicate()
-
-
-TYPED = Typist()
-
-
 class Terminal:
     """A directory with a store, where commands are typed."""
 
@@ -118,10 +71,8 @@ class Terminal:
 
     def durable(self, *words: str, stdin: str = "") -> Done:
         """Run a command to its end."""
-        if (typed := TYPED.type(self.directory, self.environment, words, stdin)) is not None:
-            return typed
         done = subprocess.run(
-            [*COMMAND, *words],
+            command_line(words),
             cwd=self.directory,
             env=self.environment,
             input=stdin,
@@ -132,10 +83,10 @@ class Terminal:
         return Done(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *words: str, python: str = PYTHON) -> Iterator[subprocess.Popen[str]]:
         """A command in a terminal of its own; whatever is left of it is killed at the end."""
         process = subprocess.Popen(
-            [*COMMAND, *words],
+            [python, *COMMAND[1:], *words],
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,

@@ -28,6 +28,7 @@ from pathlib import Path
 import durable
 from tests.components import talking
 from tests.postgres_server import PostgresServer
+from tests.warm_python import PYTHON
 
 GROWTH_BYTES_MAX = 96 * 2**20
 """Of an engine, from a tenth of the requests to the end: what Python and SQLite keep, and no instances."""
@@ -65,7 +66,7 @@ class Engine:
     """A process with an engine, killed and started again."""
 
     def __init__(self, store: str) -> None:
-        self._command = [sys.executable, "-m", "tests.e2e.component_campaign", "--serve", store]
+        self._command = [PYTHON, "-m", "tests.e2e.component_campaign", "--serve", store]
         self._process = self._start()
         self.killed = 0
 

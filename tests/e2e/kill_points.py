@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.e2e import killing
 from tests.e2e.kill_points_job import STATEMENTS
+from tests.warm_python import PYTHON
 
 ROLES = ("worker", "child", "engine")
 LIVES_MAX = 4
@@ -30,7 +31,7 @@ def run(folder: Path, mode: str, at: str = "") -> dict[str, list[str]]:
     environment = {**os.environ, "KILLING": str(folder), "KILLING_AT": at, "PYTHONPATH": os.getcwd()}
     environment.pop("KILLING_ENGINE", None)
     journal = folder / "journal"
-    command = [sys.executable, "-m", "tests.e2e.kill_points_job", str(folder / "work.db"), str(journal), mode]
+    command = [PYTHON, "-m", "tests.e2e.kill_points_job", str(folder / "work.db"), str(journal), mode]
     for _life in range(LIVES_MAX):
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
         if done.returncode == 0:

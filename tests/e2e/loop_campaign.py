@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e import loop_job
+from tests.warm_python import PYTHON
 
 PAUSE_S = 0.005
 PROGRESS_S = 120.0
@@ -38,7 +39,7 @@ class Loop:
         os.mkfifo(journal)
         self._journal = os.open(journal, os.O_RDWR | os.O_NONBLOCK)
         place = str(folder / "work.db")
-        self._command = [sys.executable, "-m", "tests.e2e.loop_job", place, str(journal), str(iterations), str(pause_s)]
+        self._command = [PYTHON, "-m", "tests.e2e.loop_job", place, str(journal), str(iterations), str(pause_s)]
         self.numbers: list[int] = []
         self.workers: list[int] = []
         self.result: dict[str, Any] | None = None

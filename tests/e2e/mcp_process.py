@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ import httpx2
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.warm_python import PYTHON
+
 TOKEN = "token-of-the-mcp-tests"
 ERAS = ("legacy", "auto")
 """The protocol with sessions, and the one without."""
@@ -21,7 +22,7 @@ ERAS = ("legacy", "auto")
 
 def start_mcp(store: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     """A server on a free port, and its URL."""
-    command = [sys.executable, "-m", "durable.cli", "--store", str(store), "mcp", *options, "--http", "--port", "0"]
+    command = [PYTHON, "-m", "durable.cli", "--store", str(store), "mcp", *options, "--http", "--port", "0"]
     with Path(f"{store}.said").open("ab") as said:
         server = subprocess.Popen(
             command,

@@ -21,6 +21,7 @@ from durable.store.sqlite.file import reading
 from tests.e2e import killing
 from tests.e2e.sandbox_kills_job import CASES, COMMAND
 from tests.e2e.sandboxed import LEDGER
+from tests.warm_python import PYTHON
 
 RUN_S = 100.0
 
@@ -49,7 +50,7 @@ def life(folder: Path, case: str, component: Path | None, at: str = "") -> subpr
     """One engine, from its begin to its end."""
     environment = {**os.environ, "KILLING": str(folder), "KILLING_AT": at, "PYTHONPATH": os.getcwd()}
     environment.pop("KILLING_ENGINE", None)
-    command = [sys.executable, "-m", "tests.e2e.sandbox_kills_job", str(folder), case]
+    command = [PYTHON, "-m", "tests.e2e.sandbox_kills_job", str(folder), case]
     command += [str(component)] if component is not None and case.startswith("component") else []
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False)
 

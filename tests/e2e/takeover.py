@@ -27,6 +27,7 @@ from typing import Any
 
 import durable
 from tests.e2e import takeover_jobs
+from tests.warm_python import PYTHON
 
 _AUDIT = """
 CREATE TABLE audit_settled (id TEXT, before TEXT, after TEXT);
@@ -47,7 +48,7 @@ class Engines:
         self._starting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        arguments = [sys.executable, "-m", "tests.e2e.takeover_engine", self._store(), str(self._folder)]
+        arguments = [PYTHON, "-m", "tests.e2e.takeover_engine", self._store(), str(self._folder)]
         process = await asyncio.create_subprocess_exec(
             *arguments, stdin=PIPE, stdout=PIPE, stderr=self._errors, start_new_session=True
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.conftest import TOKEN
 from tests.e2e.cli_process import Terminal
 from tests.e2e.hooks import post
 from tests.waiting import first_prompt
+from tests.warm_python import PYTHON
 
 
 @durable.function
@@ -68,7 +68,7 @@ async def line(process: asyncio.subprocess.Process) -> bytes:
 
 @pytest.fixture
 async def pair(engine: durable.Engine, tmp_path: Path) -> AsyncIterator[Pair]:
-    command = (sys.executable, "-m", "tests.e2e.answering", str(tmp_path / "work.db"))
+    command = (PYTHON, "-m", "tests.e2e.answering", str(tmp_path / "work.db"))
     processes = [await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE) for _ in range(2)]
     for process in processes:
         assert await line(process) == b"ready\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from aiohttp import web
 import durable
 from tests.e2e.calling import LEDGER, charging
 from tests.waiting import until
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).parents[2]
 
 
 async def killed_engine(directory: Path, die: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.e2e.calling", str(directory), die, cwd=ROOT
-    )
+    process = await asyncio.create_subprocess_exec(PYTHON, "-m", "tests.e2e.calling", str(directory), die, cwd=ROOT)
     assert await process.wait() == -signal.SIGKILL
 
 
@@ -66,7 +64,7 @@ async def test_each_kind_of_effect_is_repeated_with_its_key_or_not_at_all(tmp_pa
     command = ("-m", "tests.e2e.calling_each", str(tmp_path), f"http://127.0.0.1:{runner.addresses[0][1]}/")
     try:
         for _ in range(5):
-            engine = await asyncio.create_subprocess_exec(sys.executable, *command, cwd=ROOT, stdout=PIPE)
+            engine = await asyncio.create_subprocess_exec(PYTHON, *command, cwd=ROOT, stdout=PIPE)
             engines.append(engine)
             out, _ = await engine.communicate()
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +21,7 @@ from tests.e2e.cli_process import Terminal
 from tests.e2e.hooks import Receiver, post, receiving
 from tests.e2e.telling import SECRET
 from tests.waiting import first_prompt, until
+from tests.warm_python import PYTHON
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def engine_process(tmp_path: Path) -> Iterator[Callable[[str, str], subprocess.P
     begun: list[subprocess.Popen[str]] = []
 
     def start(hook: str, answers_at: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.e2e.telling", str(tmp_path / "work.db"), hook, answers_at]
+        command = [PYTHON, "-m", "tests.e2e.telling", str(tmp_path / "work.db"), hook, answers_at]
         begun.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return begun[-1]
 

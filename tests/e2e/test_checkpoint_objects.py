@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from durable.store.sqlite.file import load_key
 from tests.e2e.cli_process import Terminal
 from tests.s3 import s3_server
 from tests.waiting import in_state
+from tests.warm_python import PYTHON
 
 MAKE = "import random\nbig = random.Random(1).randbytes(3_000_000)\nlines = ['a line'] * 100_000\nn = 1"
 
@@ -39,7 +39,7 @@ async def main():
 asyncio.run(main())
 """
     environment = {**os.environ, "DURABLE_BLOBS": blobs}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([PYTHON, "-c", script], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import durable
 from durable.sessions.checkpoints.history import Change
+from tests.warm_python import PYTHON
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def test_a_fork_begins_where_the_checkpoint_was_and_goes_its_own_way(store
 
 
 def cli(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "durable.cli", "--store", str(store), *arguments]
+    command = [PYTHON, "-m", "durable.cli", "--store", str(store), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +17,10 @@ import pytest
 
 import durable
 from durable.core.events import WorkerEnded, WorkerStarted
+from durable.core.limits import PARKED_S
 from tests.value_kinds import KINDS
 from tests.waiting import first_prompt
+from tests.warm_python import PYTHON
 
 PRELUDE = "import warnings; warnings.simplefilter('ignore')\n"
 
@@ -49,52 +51,47 @@ def checking(checks: list[str]) -> str:
     return "[check for check in " + repr(checks) + " if not eval(check, globals())]"
 
 
-@asynccontextmanager
-async def worker_killed(place: Path, code: str) -> AsyncIterator[durable.Session]:
-    async with durable.open(place) as engine:
-        session = await engine.session("desk")
-        (await session.execute(PRELUDE + code)).unwrap()
-        pid = (await session.execute("import os as system; system.getpid()")).unwrap()
-        os.kill(pid, signal.SIGKILL)
-        assert (await session.execute("system.getpid()")).unwrap() != pid
-        yield session
+class Workers:
+    """An observer: how many workers each session had, and the moment when one of them ends."""
 
+    def __init__(self) -> None:
+        self.started: Counter[str] = Counter()
+        self.ended: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
-@asynccontextmanager
-async def parked(place: Path, code: str) -> AsyncIterator[durable.Session]:
-    ended, workers = asyncio.Event(), []
-
-    def observe(event: object) -> None:
+    def __call__(self, event: object) -> None:
         if isinstance(event, WorkerEnded):
-            ended.set()
+            self.ended[event.session].set()
         if isinstance(event, WorkerStarted):
-            workers.append(event.pid)
-
-    async with durable.open(place, parked=0, observer=observe) as engine:
-        session = await engine.session("desk")
-        asks = (
-            PRELUDE + code + "\nimport os as system; before = system.getpid(); ask('go on?'); system.getpid() != before"
-        )
-        execution = await session.submit(asks)
-        prompt = await first_prompt(engine)
-        async with asyncio.timeout(60):
-            await ended.wait()
-        await engine.answer(prompt.id, "yes")
-        assert (await session.result(execution.id)).error is None
-        assert len(workers) == 2
-        yield session
+            self.started[event.session] += 1
 
 
-@asynccontextmanager
-async def rolled_back(place: Path, code: str) -> AsyncIterator[durable.Session]:
-    async with durable.open(place) as engine:
-        session = await engine.session("desk")
-        (await session.execute(PRELUDE + code)).unwrap()
-        result = await session.execute(SPOIL, transaction="rollback_always")
-        assert result.error is None
-        assert result.rollback is not None
-        assert result.rollback.kept == ()
-        yield session
+async def worker_killed(session: durable.Session, code: str, workers: Workers) -> None:
+    (await session.execute(PRELUDE + code)).unwrap()
+    pid = (await session.execute("import os as system; system.getpid()")).unwrap()
+    os.kill(pid, signal.SIGKILL)
+    assert (await session.execute("system.getpid()")).unwrap() != pid
+
+
+async def parked(session: durable.Session, code: str, workers: Workers) -> None:
+    asks = PRELUDE + code + "\nimport os as system; before = system.getpid(); ask('go on?'); system.getpid() != before"
+    execution = await session.submit(asks)
+    prompt = await first_prompt(session._engine)
+    async with asyncio.timeout(60):
+        await workers.ended[session.name].wait()
+    await session._engine.answer(prompt.id, "yes")
+    assert (await session.result(execution.id)).error is None
+    assert workers.started[session.name] == 2
+
+
+async def rolled_back(session: durable.Session, code: str, workers: Workers) -> None:
+    (await session.execute(PRELUDE + code)).unwrap()
+    result = await session.execute(SPOIL, transaction="rollback_always")
+    assert result.error is None
+    assert result.rollback is not None
+    assert result.rollback.kept == ()
+
+
+WAYS = {"worker killed": worker_killed, "parked": parked, "rolled back": rolled_back}
 
 
 @asynccontextmanager
@@ -109,7 +106,7 @@ if system.path.exists({str(pipe)!r}):
     threading.Event().wait()
 """
     cell = PRELUDE + code + "\nmade_in = __import__('os').getpid()" + blocks + "made_in != system.getpid()"
-    engine = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.e2e.value_job", str(place), cell)
+    engine = await asyncio.create_subprocess_exec(PYTHON, "-m", "tests.e2e.value_job", str(place), cell)
     async with asyncio.timeout(120):
         assert await asyncio.to_thread(pipe.read_text) == "made"
     pipe.unlink()
@@ -123,28 +120,53 @@ if system.path.exists({str(pipe)!r}):
         yield session
 
 
-WAYS = {"worker killed": worker_killed, "engine killed": engine_killed, "parked": parked, "rolled back": rolled_back}
-PER_WAY = {"engine killed": ("enums", "exceptions", "circles through hashes")}
-"""Of the slow one only some kinds."""
+async def differences(session: durable.Session, checks: list[str]) -> object:
+    """What is not as it was: checks that are false, or the error of one."""
+    result = await session.execute(checking(checks))
+    return result.error or result.value
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", WAYS)
 async def test_comes_back(way: str, tmp_path: Path) -> None:
     failed: dict[str, object] = {}
-    for number, kind in enumerate(PER_WAY.get(way, KINDS)):
-        code, checks = KINDS[kind]
-        async with WAYS[way](tmp_path / f"{number}.db", code) as session:
-            result = await session.execute(checking(checks))
-            if result.error is not None or result.value:
-                failed[kind] = result.error or result.value
+    workers = Workers()
+    async with durable.open(
+        tmp_path / "work.db", observer=workers, parked=0 if way == "parked" else PARKED_S
+    ) as engine:
+        for number, (kind, (code, checks)) in enumerate(KINDS.items()):
+            session = await engine.session(f"desk-{number}")
+            await WAYS[way](session, code, workers)
+            if found := await differences(session, checks):
+                failed[kind] = found
+            await session.close()
     assert failed == {}
+
+
+@pytest.mark.parametrize("kind", ["enums", "exceptions", "circles through hashes"])
+async def test_comes_back_when_its_engine_is_killed(kind: str, tmp_path: Path) -> None:
+    code, checks = KINDS[kind]
+    async with engine_killed(tmp_path / "work.db", code) as session:
+        assert not await differences(session, checks)
+
+
+@asynccontextmanager
+async def lost(way: str, place: Path, code: str) -> AsyncIterator[durable.Session]:
+    """A session whose worker or engine was killed when the code had run."""
+    if way == "engine killed":
+        async with engine_killed(place, code) as session:
+            yield session
+        return
+    async with durable.open(place) as engine:
+        session = await engine.session("desk")
+        await worker_killed(session, code, Workers())
+        yield session
 
 
 @pytest.mark.parametrize("way", ["worker killed", "engine killed"])
 async def test_a_placeholder_is_named_and_says_what_it_was(way: str, tmp_path: Path) -> None:
     code = "import sqlite3\nrows = {'all': [1], 'connection': sqlite3.connect(':memory:')}"
-    async with WAYS[way](tmp_path / "work.db", code) as session:
+    async with lost(way, tmp_path / "work.db", code) as session:
         result = await session.execute("rows['connection'].execute('select 1')")
         assert result.error is not None
         assert "open it again by its path" in str(result.error)

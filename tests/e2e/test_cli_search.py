@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm_python import PYTHON
 
 from .cli_process import Terminal
 
@@ -49,7 +50,7 @@ def terminal(tmp_path: Path) -> Terminal:
     terminal = Terminal(tmp_path)
     terminal.write("jobs.py", JOBS)
     terminal.write("make.py", MAKE)
-    subprocess.run([sys.executable, "make.py"], cwd=tmp_path, env=terminal.environment, check=True, timeout=60)
+    subprocess.run([PYTHON, "make.py"], cwd=tmp_path, env=terminal.environment, check=True, timeout=60)
     return terminal
 
 

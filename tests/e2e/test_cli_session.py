@@ -4,13 +4,13 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.cli_process import Terminal, read_until
+from tests.warm_python import PYTHON
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ if __name__ == "__main__":
 def test_capabilities_of_ones_own_are_loaded_from_where_they_are_defined(terminal: Terminal) -> None:
     terminal.write("desk.py", DESK)
     (terminal.directory / ".durable").mkdir()
-    subprocess.run([sys.executable, "desk.py"], cwd=terminal.directory, env=terminal.environment, check=True)
+    subprocess.run([PYTHON, "desk.py"], cwd=terminal.directory, env=terminal.environment, check=True)
     answered = terminal.durable("answer", "exec:desk@1:input:1", "a1")
     assert (answered.code, answered.out) == (0, "A1\n"), answered
     elsewhere = (terminal.directory / "desk.py").rename(terminal.directory / "moved.py")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import durable
 from durable.core.events import Event, WorkerEnded
+from tests.warm_python import PYTHON
 
 CLOSES = """
 import asyncio, sys, durable
@@ -19,7 +19,7 @@ asyncio.run(main())
 
 
 async def closed_elsewhere(store: str, name: str) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", CLOSES, store, name)
+    process = await asyncio.create_subprocess_exec(PYTHON, "-c", CLOSES, store, name)
     assert await process.wait() == 0
 
 

@@ -9,7 +9,6 @@ import json
 import logging
 import shutil
 import sqlite3
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from durable.functions.replay.record import AFTER_TAG, ORDINAL_TAG, RECORD_TAG
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.sandboxed import MANIFEST, MODULE, charging
 from tests.waiting import first_prompt, in_state
+from tests.warm_python import PYTHON
 
 TOLD_S = 120
 """For the test's own sake; whoever waits is told within a second."""
@@ -309,7 +309,7 @@ async def scene(
 
 async def _process(*words: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", *words, stdout=pipe, stderr=pipe)
+    return await asyncio.create_subprocess_exec(PYTHON, "-m", *words, stdout=pipe, stderr=pipe)
 
 
 async def _followed(scene: Scene, execution: str) -> durable.Halted:

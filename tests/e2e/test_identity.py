@@ -10,13 +10,13 @@ import json
 import shutil
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.cli_process import Done, Terminal
+from tests.warm_python import PYTHON
 
 NIGHTLY = """
 import durable
@@ -63,7 +63,7 @@ def place(terminal: Terminal, name: str, text: str = NIGHTLY) -> Path:
 def python(terminal: Terminal, *words: str, folder: str = ".") -> Done:
     """A program of the user's, run to its end."""
     done = subprocess.run(
-        [sys.executable, *words],
+        [PYTHON, *words],
         cwd=terminal.directory / folder,
         env=terminal.environment,
         capture_output=True,

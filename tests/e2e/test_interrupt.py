@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 import durable
 from tests.waiting import first_prompt, in_state, until
+from tests.warm_python import PYTHON
 
 HANGS = (
     "seen = []\nprint('up', flush=True)\nwhile not pathlib.Path(path).exists():\n    seen.append(1)\n    {}\nlen(seen)"
@@ -60,7 +60,7 @@ async def test_the_command_line_interrupts_what_an_engine_elsewhere_runs(tmp_pat
     store = str(tmp_path / "work.db")
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
-        arguments = [sys.executable, "-m", "durable.cli", *words, "--store", store]
+        arguments = [PYTHON, "-m", "durable.cli", *words, "--store", store]
         return subprocess.run(arguments, capture_output=True, text=True, timeout=60)
 
     async with durable.open(store) as engine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.e2e import javascript_killed
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER
 from tests.waiting import in_state
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).parents[2]
 
@@ -206,7 +206,7 @@ async def test_killed_in_the_middle_and_while_it_asks_it_goes_on(
 ) -> None:
     for _ in range(lives):
         run = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.e2e.javascript_killed", str(tmp_path), whom, str(at), cwd=ROOT
+            PYTHON, "-m", "tests.e2e.javascript_killed", str(tmp_path), whom, str(at), cwd=ROOT
         )
         assert await run.wait() == -signal.SIGKILL
     charge, _ = javascript_killed.charging(tmp_path, "nobody", 0)

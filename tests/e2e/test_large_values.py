@@ -10,7 +10,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from durable.store.upkeep.gc import collect
 from durable.store.upkeep.record_checks import Finding
 from tests.direct_store import opened_store
 from tests.postgres_server import PostgresServer, behind
+from tests.warm_python import PYTHON
 
 CHARS = 1_400_000
 _chance = random.Random(20)
@@ -248,7 +248,7 @@ async def test_a_blob_that_is_gone_or_damaged_is_said_and_found_by_doctor(tmp_pa
             await (await client.get("one")).result()
         with pytest.raises(ValueDamaged):
             await client.export("one")
-    command = [sys.executable, "-m", "durable.cli", "--store", str(path), "result", "one"]
+    command = [PYTHON, "-m", "durable.cli", "--store", str(path), "result", "one"]
     told = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (1, "")
     assert blob.name in told.stderr
@@ -398,7 +398,7 @@ async def test_no_kill_leaves_a_row_without_its_blob(tmp_path: Path, point: str)
         pass
     script = textwrap.dedent(KILLED)
     done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", script, str(path)], env={**os.environ, "KILL": point}, check=False
+        subprocess.run, [PYTHON, "-c", script, str(path)], env={**os.environ, "KILL": point}, check=False
     )
     assert done.returncode == -signal.SIGKILL
     there = list((tmp_path / "work.db.d" / "blobs").glob("??/*"))

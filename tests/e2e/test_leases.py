@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sqlite3
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -17,6 +16,7 @@ import pytest
 from durable.core.clock import now_ms
 from durable.core.events import Event, ResultDiscarded
 from tests.contract.served import TOKEN, served
+from tests.warm_python import PYTHON
 
 LEASE_MS = 400
 BLOCKED_S = 4 * LEASE_MS / 1000
@@ -56,7 +56,7 @@ class Program:
 @asynccontextmanager
 async def program(store: str | Path, name: str, seconds: float = BLOCKED_S) -> AsyncIterator[Program]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.e2e.leases_program", str(store), name, str(LEASE_MS), str(seconds)),
+        *(PYTHON, "-m", "tests.e2e.leases_program", str(store), name, str(LEASE_MS), str(seconds)),
         stdout=PIPE,
         env={**os.environ, "DURABLE_TOKEN": TOKEN},
     )
@@ -187,7 +187,7 @@ async def test_a_result_that_an_engine_elsewhere_lost_its_lease_for_is_told_and_
             assert (event.execution, event.step) == ("job", "exec:job.1")
             assert (await engine.rest())[0] == "result 14"
         shown = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "durable.cli", "--store", server.url, "show", "job"),
+            *(PYTHON, "-m", "durable.cli", "--store", server.url, "show", "job"),
             stdout=PIPE,
             env={**os.environ, "DURABLE_TOKEN": TOKEN},
         )
@@ -230,7 +230,7 @@ loop.close()
 asyncio.run(second())
 os._exit(0)  # how it ends is another matter
 """
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(PYTHON, "-c", code, stdout=PIPE, stderr=PIPE)
     async with asyncio.timeout(60):
         said, errors = await process.communicate()
     assert said.decode().split() == ["begin", "begin", "1"], errors.decode()

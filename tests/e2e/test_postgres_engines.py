@@ -6,7 +6,6 @@ import asyncio
 import os
 import select
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +16,12 @@ import durable
 from durable.core.events import Event, PeerDead
 from tests.e2e import stopped_engine
 from tests.postgres_server import PostgresServer, rows_of
+from tests.warm_python import PYTHON
 
 
 @asynccontextmanager
 async def _far_engine(url: str) -> AsyncIterator[Process]:
-    command = (sys.executable, "-m", "tests.e2e.stopped_engine", url)
+    command = (PYTHON, "-m", "tests.e2e.stopped_engine", url)
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:
         yield process

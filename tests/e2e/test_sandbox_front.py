@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from tests.e2e import scripted
 from tests.e2e.isolated import need
 from tests.e2e.sandboxed import LEDGER, charging
 from tests.waiting import first_prompt
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).parents[2]
 MODULE = wat('(module (func (export "run") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))')
@@ -182,7 +182,7 @@ async def test_a_script_that_is_killed_goes_on_where_it_was(tmp_path: Path, die_
         f"import asyncio, pathlib; from tests.e2e.scripted import main; asyncio.run(main(pathlib.Path('.'), {die_at}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=tmp_path, env=environment)
+    run = await asyncio.create_subprocess_exec(PYTHON, "-c", code, cwd=tmp_path, env=environment)
     assert await run.wait() == -signal.SIGKILL
     async with durable.open(tmp_path / "work.db", capabilities=[charging(tmp_path, 0)]) as engine:
         execution = await engine.start(scripted.scripted, id=scripted.EXECUTION)
@@ -218,7 +218,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "sum.js").write_text("console.log('adding'); [1, 2].reduce((a, b) => a + b) + n")
 
     def durable_sandbox(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "durable.cli", "sandbox", *args]
+        command = [PYTHON, "-m", "durable.cli", "sandbox", *args]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
     done = durable_sandbox("run", str(tmp_path / "sum.js"), "--input", "n=4")

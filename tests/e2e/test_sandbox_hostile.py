@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.hostile_wasm import NAMED
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.e2e.hostile_wasm", "--mutations", "100", "--seed", "1"]
+    command = [PYTHON, "-m", "tests.e2e.hostile_wasm", "--mutations", "100", "--seed", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2_000:]
     found: dict[str, Any] = json.loads(done.stdout)
@@ -26,7 +26,7 @@ def report() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scripts() -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.e2e.hostile_javascript", "--scripts", "40", "--corruptions", "60"]
+    command = [PYTHON, "-m", "tests.e2e.hostile_javascript", "--scripts", "40", "--corruptions", "60"]
     done = subprocess.run([*command, "--seed", "1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr[-2_000:]
     found: dict[str, Any] = json.loads(done.stdout)

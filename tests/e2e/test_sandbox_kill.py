@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -23,15 +22,14 @@ from durable.sandbox.components import Components
 from durable.sandbox.sandbox_calls import SandboxCalls
 from durable.sessions.calls.audit import read_audit
 from tests.e2e.sandboxed import EXECUTION, LEDGER, MANIFEST, MODULE, charging
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).parents[2]
 CALLS = ["random:1", "charge:1", "kv:1", "charge:2", "kv:2", "charge:3"]
 
 
 async def process(directory: Path, *args: str) -> int:
-    run = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.e2e.sandboxed", str(directory), *args, cwd=ROOT
-    )
+    run = await asyncio.create_subprocess_exec(PYTHON, "-m", "tests.e2e.sandboxed", str(directory), *args, cwd=ROOT)
     return await run.wait()
 
 

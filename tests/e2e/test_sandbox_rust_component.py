@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from capabilities.sandbox.wasm.wit_values import Err, Variant
 from durable.core.errors import ExecutionError
 from durable.core.events import Event, PermissionsBypassed
 from tests.components.rusty.build import HERE, sources
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).parents[2]
 CODE = (HERE / "rusty.wasm").read_bytes()
@@ -229,7 +229,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     poor.write_text(manifest("poor", ""))
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "durable.cli", "--store", str(tmp_path / "s.db"), "sandbox", "run", *args]
+        command = [PYTHON, "-m", "durable.cli", "--store", str(tmp_path / "s.db"), "sandbox", "run", *args]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
     done = run(code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -14,6 +13,7 @@ import pytest
 import durable
 from durable.core import events
 from tests.waiting import until
+from tests.warm_python import PYTHON
 
 from .cli_process import Terminal
 
@@ -94,7 +94,7 @@ async def noted_more(began: Path, lines: int) -> bool:
 async def test_one_at_a_time_though_its_engine_is_killed(tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text(JOBS)
     store = tmp_path / "work.db"
-    command = [sys.executable, "-m", "durable.cli", "--store", str(store), "worker", "jobs.py"]
+    command = [PYTHON, "-m", "durable.cli", "--store", str(store), "worker", "jobs.py"]
     began = tmp_path / "began"
     async with durable.open(store, serve=False) as client:
         schedule = {

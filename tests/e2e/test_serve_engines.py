@@ -23,6 +23,7 @@ from durable.store.sqlite.store import Store
 from tests.conftest import TOKEN, end_server, start_server
 from tests.e2e.cli_process import Terminal, read_errors_until
 from tests.waiting import first_prompt, until
+from tests.warm_python import PYTHON
 
 FUNCTIONS = """
 import durable
@@ -157,7 +158,7 @@ async def test_what_a_killed_engine_held_goes_to_another_one_after_its_lease(
     )
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", script, url, stdout=asyncio.subprocess.PIPE, cwd=tmp_path
+            PYTHON, "-c", script, url, stdout=asyncio.subprocess.PIPE, cwd=tmp_path
         )
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 30) == b"submitted\n"
@@ -292,7 +293,8 @@ def test_no_surface_of_serve_shows_the_token(terminal: Terminal, source: str, js
         terminal.environment["DURABLE_TOKEN"] = TOKEN
     terminal.environment["PYTHONASYNCIODEBUG"] = "1"  # which logs what the loop calls, with arguments
     options = [*named, *(["--json"] if json_output else [])]
-    with terminal.running("--store", "work.db", "serve", "--port", "0", *options) as process:
+    own = sys.executable  # with a command line that the process list shows
+    with terminal.running("--store", "work.db", "serve", "--port", "0", *options, python=own) as process:
         said = read_errors_until(process, "serving")
         assert process.stdout is not None
         first = process.stdout.readline()

@@ -6,7 +6,6 @@ import asyncio
 import os
 import resource
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from durable.sessions.calls.journaled_calls import JournaledCalls
 from durable.store.protocol.requests import Answer
 from tests.postgres_server import behind
 from tests.waiting import first_prompt, in_state, until
+from tests.warm_python import PYTHON
 
 
 class Seen:
@@ -423,7 +423,7 @@ async def test_a_cell_that_kills_its_engine_counts_its_attempts_and_blocks_nobod
         "asyncio.run(main())\n"
     )
     for _ in range(4):  # the first one recorded the call: that is progress, and does not count
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, store)
+        process = await asyncio.create_subprocess_exec(PYTHON, "-c", script, store)
         assert await process.wait() == -signal.SIGKILL
     async with durable.open(store, serve=False) as client:
         execution = await client.get("desk@1")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,12 +11,13 @@ import pytest
 
 from durable.telemetry.trace_ids import attempt_span_id, trace_id_of
 from tests.collector import Collector, collector
+from tests.warm_python import PYTHON
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_job(tmp_path: Path, url: str, *answer: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.e2e.traced_job", str(tmp_path / "w.db"), str(tmp_path / "lives"), *answer]
+    command = [PYTHON, "-m", "tests.e2e.traced_job", str(tmp_path / "w.db"), str(tmp_path / "lives"), *answer]
     environment = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_SERVICE_NAME": "jobs"}
     environment |= {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)

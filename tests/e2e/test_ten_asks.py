@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import durable
 from tests.e2e.ten_asks import CELL, COUNT, asks_ten
 from tests.waiting import first_prompt
+from tests.warm_python import PYTHON
 
 ENGINE = (
-    sys.executable,
+    PYTHON,
     "-c",
     "import asyncio, sys; from tests.e2e import ten_asks; asyncio.run(ten_asks.serve(sys.argv[1]))",
 )

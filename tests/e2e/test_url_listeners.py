@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from durable.core.events import BackgroundFailed, Event
 from durable.prompts.url_listeners import PRIVATE, SIGNED_BY
 from durable.prompts.webhooks import Webhook
 from durable.store.port import open_store
+from tests.warm_python import PYTHON
 
 SECRET_TEXT = "a secret of the tests"
 
@@ -103,7 +103,7 @@ async def test_an_engine_that_dies_leaves_its_messages_to_the_next(tmp_path: Pat
             "    await asyncio.sleep(60)\n"
             "asyncio.run(main())\n"
         )
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(PYTHON, "-c", program, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
         assert await process.stdout.readline() == b"1\n"
         process.kill()

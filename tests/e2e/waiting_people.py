@@ -23,6 +23,7 @@ from pathlib import Path
 import durable
 from durable.sessions.execution import runner
 from durable.store.sqlite.idle_memory import REST_S
+from tests.warm_python import PYTHON
 
 MEMORY_BYTES_MAX = 4096
 MEASURED_MIN = 500
@@ -110,7 +111,7 @@ class Serving:
 @asynccontextmanager
 async def serving(store: Path) -> AsyncIterator[Serving]:
     """An engine, killed at the end."""
-    command = (sys.executable, "-m", "tests.e2e.waiting_people", "--serve", str(store))
+    command = (PYTHON, "-m", "tests.e2e.waiting_people", "--serve", str(store))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     try:

@@ -24,6 +24,7 @@ import pytest
 import durable
 from durable.core.events import Event, Logged
 from tests.waiting import first_prompt, in_state
+from tests.warm_python import PYTHON
 
 performed: list[str] = []
 events: list[Event] = []
@@ -461,7 +462,7 @@ async def test_retries_are_counted_over_kills_and_hold_nothing_while_they_wait(t
     store, path = tmp_path / "work.db", tmp_path / "tries"
     for life in (1, 2, 3):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROGRAM, str(store), str(path), stdout=asyncio.subprocess.PIPE
+            PYTHON, "-c", PROGRAM, str(store), str(path), stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
         assert await process.stdout.readline() == b"open\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
 from pathlib import Path
@@ -12,6 +11,7 @@ import durable
 from durable.core.limits import TASKS_MAX
 from durable.functions.resonate import sdk
 from tests.waiting import until
+from tests.warm_python import PYTHON
 
 gates: dict[str, asyncio.Event] = {}
 begun: dict[str, asyncio.Event] = {}
@@ -40,7 +40,7 @@ asyncio.run(main())
 async def test_two_engines_share_what_is_more_than_the_slots_of_one(tmp_path: Path) -> None:
     store = tmp_path / "work.db"
     async with durable.open(store, durability="process") as engine:
-        other = await asyncio.create_subprocess_exec(sys.executable, "-c", OTHER, str(store), stdout=PIPE)
+        other = await asyncio.create_subprocess_exec(PYTHON, "-c", OTHER, str(store), stdout=PIPE)
         try:
             assert other.stdout is not None
             await other.stdout.readline()

@@ -1,14 +1,18 @@
-"""Durable functions killed anywhere do what they do undisturbed (X1), and a changed one is told of (X2)."""
+"""Durable functions killed anywhere do what they do undisturbed (X1), and a changed one is told of (X2).
+
+A sample; `python -m tests.sim.replay --programs 10000` is the campaign, also with --changed, --cancelled or --written.
+"""
 
 from __future__ import annotations
 
 import os
 import random
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.warm_python import PYTHON
 
 from .changes import changed, passed_sites
 from .compare import differences
@@ -23,29 +27,29 @@ ROOT = Path(__file__).parents[2]
 def campaign(*options: str) -> None:
     """The command in a process of its own: one that has threads, as a worker of pytest has, cannot fork lives."""
     jobs = str(min(2, os.cpu_count() or 1))
-    command = [sys.executable, "-m", "tests.sim.replay", "--jobs", jobs, "--failures", "2", *options]
+    command = [PYTHON, "-m", "tests.sim.replay", "--jobs", jobs, "--failures", "2", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-12000:]}\n{done.stderr[-4000:]}"
 
 
 @pytest.mark.timeout(600)
 def test_killed_programs_do_what_they_do_undisturbed() -> None:
-    campaign("--programs", "60", "--seed", "1")
+    campaign("--programs", "30", "--seed", "1")
 
 
 @pytest.mark.timeout(600)
 def test_cancelled_programs_that_are_killed_clean_up_as_they_do_undisturbed() -> None:
-    campaign("--programs", "12", "--seed", "1", "--cancelled")
+    campaign("--programs", "8", "--seed", "1", "--cancelled")
 
 
 @pytest.mark.timeout(600)
 def test_changed_programs_are_halted_and_go_on_when_they_are_put_back() -> None:
-    campaign("--programs", "20", "--seed", "1", "--changed")
+    campaign("--programs", "12", "--seed", "1", "--changed")
 
 
 @pytest.mark.timeout(600)
 def test_functions_written_by_hand_killed_at_many_points() -> None:
-    campaign("--written", "--programs", "1", "--every", "10")
+    campaign("--written", "--programs", "1", "--every", "20")
 
 
 # -- the tests of the test ----------------------------------------------------------------------------------------

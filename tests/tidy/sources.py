@@ -33,7 +33,8 @@ def place(path: Path, node: ast.AST | None = None) -> str:
     return f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
 
 
-def imported(name: str, *, typing: bool = True) -> set[str]:
+@cache
+def imported(name: str, *, typing: bool = True) -> frozenset[str]:
     """Modules of ours that a module imports, anywhere in it. typing: those for annotations only, too."""
     found: set[str] = set()
     for node in _statements(tree(modules()[name]), typing):
@@ -41,7 +42,7 @@ def imported(name: str, *, typing: bool = True) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {_module(node.module, alias.name) for alias in node.names}
-    return {module for module in found if module in modules()} - {name}
+    return frozenset(found & modules().keys() - {name})
 
 
 def package_of(name: str) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import subprocess
-import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from msgspec import structs
 
 from checkpoint.format.group_table import read_table
 from checkpoint.format.payload import chunk_digest, decode_payload, encode_payload
+from tests.unit.checkpoint_namespace import INTERNALS, read, write
+from tests.warm_python import WarmCommand
+
+__all__ = ["INTERNALS", "Process", "to_worker"]
 
 ROOT = Path(__file__).parents[2]
-INTERNALS = frozenset({"_", "In", "Out", "_oh"})
+PROGRAM = Path(__file__).with_name("checkpoint_namespace.py")
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+MODULES = ["checkpoint.capture.forked_capture", "checkpoint.capture.incremental_capture", "checkpoint.restore"]
+PYTHON = WarmCommand.of(3, MODULES, "-W", "error", environment=ENVIRONMENT)
 
 
 class Process:
@@ -23,11 +27,11 @@ class Process:
 
     def __init__(self, *, cwd: Path | None = None) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-W", "error", __file__],
+            [PYTHON, *PYTHON.options, str(PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=cwd,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+            env=ENVIRONMENT,
         )
 
     def __enter__(self) -> Process:
@@ -40,8 +44,8 @@ class Process:
     def _ask(self, *command: object) -> Any:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        _write(self._child.stdin, command)
-        outcome, value = _read(self._child.stdout)
+        write(self._child.stdin, command)
+        outcome, value = read(self._child.stdout)
         if outcome == "error":
             raise AssertionError(value)
         return value
@@ -91,90 +95,3 @@ def to_worker(payload: bytes) -> bytes:
     chunks = {chunk_digest(chunk): chunk for chunk in parsed.chunks}
     table = read_table(parsed.contents, chunks.__getitem__)
     return encode_payload(structs.replace(parsed, chunks=tuple(chunks[digest] for digest in table.digests)))
-
-
-def _write(stream: IO[bytes], value: object) -> None:
-    data = pickle.dumps(value)
-    stream.write(len(data).to_bytes(8, "big") + data)
-    stream.flush()
-
-
-def _read(stream: IO[bytes]) -> Any:
-    size = int.from_bytes(stream.read(8), "big")
-    if not size:
-        raise AssertionError("the child ended")
-    return pickle.loads(stream.read(size))
-
-
-def _drained(reader: int) -> bytes:
-    """What came through the pipe, as one payload; nothing when it was cut."""
-    from checkpoint.format.payload import Payload, decode_payload, encode_payload
-
-    with os.fdopen(os.dup(reader), "rb") as stream:
-        blocks = []
-        while size := int.from_bytes(stream.read(4), "big"):
-            blocks.append(memoryview(stream.read(size)))
-        size = int.from_bytes(stream.read(8), "big")
-        data = stream.read(size)
-        if not size or len(data) != size:
-            return b""
-    rest = decode_payload(data)
-    return encode_payload(Payload(format=rest.format, contents=rest.contents, chunks=(*blocks, *rest.chunks)))
-
-
-def _serve() -> None:
-    import types
-
-    from checkpoint.capture.forked_capture import Aside
-    from checkpoint.capture.incremental_capture import Capturer
-    from checkpoint.restore import explain_name_error, restore_into
-
-    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    main = types.ModuleType("__main__")
-    main.__dict__.update({"_": None, "In": [], "Out": {}})
-    main.__dict__["_oh"] = main.__dict__["Out"]
-    sys.modules["__main__"] = main
-    namespace = main.__dict__
-    capturer = Capturer(namespace, INTERNALS)
-
-    def answer(kind: str, *arguments: Any) -> object:
-        if kind == "run":
-            exec(compile(arguments[0], "<cell>", "exec", dont_inherit=True), namespace)
-            return None
-        if kind == "value":
-            return eval(arguments[0], namespace)
-        if kind == "capture":
-            capture = capturer.capture(arguments[0])
-            lost = {entry.name: (entry.kind, entry.reason, entry.execution) for entry in capture.lost}
-            return capture.payload, capture.changed, lost, {entry.name: entry.how for entry in capture.rebuilt}
-        if kind == "aside":
-            made = capturer.capture_aside("s@1")
-            exec(arguments[0], namespace)
-            if not isinstance(made, Aside):
-                return "here", made.payload
-            data = _drained(made.reader)
-            capturer.settle(made, stored=arguments[1] and bool(data))
-            return "aside", data
-        if kind == "forget":
-            capturer.forget()
-            return None
-        if kind == "restore":
-            report = restore_into(namespace, arguments[0], internals=INTERNALS, **arguments[1])
-            capturer.prime(arguments[0])
-            return report
-        return explain_name_error(arguments[0])
-
-    while True:
-        try:
-            command = _read(stdin)
-        except AssertionError:
-            return
-        try:
-            reply = "value", answer(*command)
-        except BaseException as error:
-            reply = "error", f"{type(error).__name__}: {error}"
-        _write(stdout, reply)
-
-
-if __name__ == "__main__":
-    _serve()

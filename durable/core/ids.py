@@ -24,6 +24,9 @@ TRACEPARENT = "durable:traceparent"
 
 REWOUND_AS = "durable:rewound-as"
 """Tag of an execution that was rewound: the id of the one that has taken its place."""
+FROM = "durable:from"
+"""Tag of a forked execution: the id that it comes from."""
+
 DEPLOYMENT = "durable:deployment"
 """The tag of an execution's promise that has the deployment that it was started for, "" for those of none."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 
-_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
+_FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(os.uname().machine)
 """The number of the system call futex; its fourth argument is the time limit, 0x0 for none."""
 
 

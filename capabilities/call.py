@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from capabilities.permissions.levels import Resource
 from capabilities.permissions.policy import Policy, PolicyDecision
@@ -49,8 +50,7 @@ class EngineServices(Protocol):
         """Tell people who listen to this engine."""
 
 
-@dataclass(slots=True)
-class CapabilityCall:
+class CapabilityCall(msgspec.Struct):
     """A call: what is asked for, by whom, under which policy. `key` is the promise's id, an idempotency key to pass on.
 
     `key` is "" for code that is not journaled. `directory` is where the session's own files are.
@@ -74,7 +74,7 @@ class CapabilityCall:
     """Whether its refusal is in the audit already."""
     who: str = ""
     """Whom the audit and refusals name, where that is not the session."""
-    state: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = {}
     """Data that a capability keeps between calls of a session, for as long as this engine has the session."""
 
     def check(self, *resources: Resource) -> None:

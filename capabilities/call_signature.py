@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_type_hints
-
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from durable.core.errors import BadArguments
+
+if TYPE_CHECKING:  # imported where something is checked: an engine is opened without it
+    from pydantic import TypeAdapter
 
 _KINDS = inspect.Parameter
 
@@ -73,6 +73,9 @@ class Method:
         return dict(bound.arguments)
 
     def _shaped(self, adapter: TypeAdapter[Any], parameter: str, value: Any) -> Any:
+        from pydantic import ValidationError
+        from pydantic_core import to_json
+
         try:
             return adapter.validate_json(to_json(value))  # JSON mode: lists fit tuples, strings fit dates
         except ValidationError as error:
@@ -89,6 +92,8 @@ class Method:
         """A result shaped to the annotation. TypeError for one that does not fit: the function's fault."""
         if self._result is None:
             return value
+        from pydantic import ValidationError
+
         try:
             return self._result.validate_python(value)
         except ValidationError as error:
@@ -133,6 +138,8 @@ class Method:
 def _adapter(hint: Any) -> TypeAdapter[Any] | None:
     if hint is None or hint in (Any, object) or isinstance(hint, str):
         return None
+    from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
     try:
         return TypeAdapter(hint)
     except (PydanticSchemaGenerationError, PydanticUserError):
@@ -145,6 +152,8 @@ def _shown(hint: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """A default as JSON, where it is; its repr as text else."""
+    from pydantic_core import PydanticSerializationError, from_json, to_json
+
     try:
         return from_json(to_json(value))
     except (PydanticSerializationError, ValueError, TypeError):

@@ -17,7 +17,7 @@ from typing import Any, Literal, overload
 
 from capabilities.call import CapabilityCall
 from capabilities.call_signature import Method
-from capabilities.permissions.levels import Resource
+from capabilities.permissions.levels import QUESTIONS, Resource
 from capabilities.permissions.policy import Policy, PolicyDecision
 from capabilities.registry import STANDARD, load
 from durable.core.definition_id import ANY_CAPABILITY, capability_id, source
@@ -247,6 +247,13 @@ class Capabilities:
             with suppress(DurableError):
                 found = self._known[name] = self._find(name, "")
         return found
+
+    def described(self, name: str) -> str | dict[str, Any] | None:
+        """The description of the capability of that name for a worker, None where there is none."""
+        if name in QUESTIONS and name in self._known and self._known[name] is None:
+            return name  # as it describes itself; each session has them, and few ask
+        found = self.get(name)
+        return None if found is None else found.described()
 
     def __iter__(self) -> Iterator[Capability]:
         return iter(self.used())

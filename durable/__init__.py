@@ -182,7 +182,7 @@ if TYPE_CHECKING:
         ItemStream as ItemStream,
         stream as stream,
     )
-    from durable.prompts.inbox import OpenPrompt as OpenPrompt
+    from durable.prompts.open_prompt import OpenPrompt as OpenPrompt
     from durable.prompts.webhooks import Webhook as Webhook
     from durable.records.displays import Display as Display
     from durable.records.result import (
@@ -357,7 +357,7 @@ _HOME = {
     "durable.functions.replay.replay_check": ("ReplayCheck",),
     "durable.functions.step": ("cancelled",),
     "durable.functions.stream_methods": ("ItemStream", "stream"),
-    "durable.prompts.inbox": ("OpenPrompt",),
+    "durable.prompts.open_prompt": ("OpenPrompt",),
     "durable.queues.queue": ("Queue",),
     "durable.sandbox.component_registry": ("Component",),
     "durable.sessions.calls.audit": ("AuditEntry",),

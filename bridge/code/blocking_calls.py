@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from durable.core.frozen_record import FrozenRecord
 
 type Resolve = Callable[[str], str | None]
 """A lookup for names that the text does not bind: gives a dotted path, `path()` for an instance of it, or None."""
@@ -50,8 +51,7 @@ _SAME = {
 _BUILTIN = frozenset({"open"})
 
 
-@dataclass(frozen=True, slots=True)
-class BlockingCall:
+class BlockingCall(FrozenRecord, frozen=True):
     """One call in a text: what is called, in which line, what to use instead."""
 
     name: str

@@ -6,10 +6,10 @@ import ast
 import inspect
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from bridge.code.blocking_calls import BlockingCall, BlockingTable, Resolve, blocking_calls
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import WARNINGS_MAX
 
 type Mode = Literal["top_level_await", "async_def", "blocking_sync", "simple_sync", "unknown"]
@@ -18,8 +18,7 @@ CALLS_ENV = "ASYNC_EXECUTOR_BLOCKING_CALLS"
 WARN_ENV = "ASYNC_EXECUTOR_WARN_BLOCKING"
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(FrozenRecord, frozen=True):
     """A text's mode, and the blocking calls in it."""
 
     mode: Mode

@@ -12,9 +12,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from durable.core.frozen_record import FrozenRecord
 
 ROOT = Path("/sys/fs/cgroup")
 
@@ -27,8 +28,7 @@ _EMPTY_S = 5.0
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
+class Means(FrozenRecord, frozen=True):
     """Where groups can be made: the directories of the controllers, which are one in version 2."""
 
     version: int

@@ -6,20 +6,18 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from bridge.confine.cgroup import Means, means
 from bridge.confine.confinement import Confinement
+from durable.core.frozen_record import FrozenRecord
 
 PROBE_S = 30.0
 """Seconds for a fresh interpreter on a slow day."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ability:
+class Ability(FrozenRecord, frozen=True):
     """One thing that can be asked for, whether it can be had here, and what lacks where it cannot."""
 
     name: str
@@ -77,6 +75,8 @@ def _ability(name: str, wanted: dict[str, object], python: str) -> Ability:
     if sys.platform != "linux":
         return Ability(name, False, f"Linux (this is {sys.platform})")
     root = str(Path(__file__).resolve().parents[2])
+    import tempfile  # each engine reads this module, and few try anything
+
     with tempfile.TemporaryDirectory(prefix="durable-probe-") as directory:
         arguments = [python, "-P", "-c", _TRY, root, json.dumps(wanted), directory]
         try:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 
 from bridge.confine.syscall_numbers import MACHINES
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 MNT_DETACH = 2

@@ -6,8 +6,9 @@ Whoever holds a worker's socket can send 100,000 wrong messages a second; each i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
+
+import msgspec
 
 from durable.core.events import Event, EventsOmitted, Observer
 
@@ -17,8 +18,7 @@ BURST_MAX = 20
 PER_S = 1.0
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(msgspec.Struct):
     left: float
     at_s: float
     omitted: int = 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.lock_wait import waits_for_a_lock
+from durable.core.frozen_record import FrozenRecord
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -18,8 +18,7 @@ DEADLOCKED = "all its threads wait for locks without a time limit, and nobody is
 _OF_STATE = {"T": STOPPED, "t": TRACED, "D": IN_KERNEL}
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(FrozenRecord, frozen=True):
     """A worker at one moment. memory: resident bytes. cpu: percent of one processor since the look before. names: size
     of the namespace as it last said, None before. quiet_s: seconds without CPU use. stuck: why it will not go on by
     itself; empty for code that computes, sleeps or waits for something outside.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 FAILURES_MAX = 5
 """In a row: one may be chance, five are a machine out of memory or processes."""
@@ -12,8 +12,7 @@ PAUSE_MAX_S = 30.0
 """How long nothing is tried: doubling with each failure after a pause."""
 
 
-@dataclass(slots=True)
-class Breaker:
+class Breaker(msgspec.Struct):
     """closed -> open after `FAILURES_MAX` failures in a row; open -> half-open when its pause is over; half-open ->
     closed or open again, by what the one attempt does. `last` is why the newest one failed.
     """

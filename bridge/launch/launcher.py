@@ -9,11 +9,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from durable.core.errors import WorkerDied
+from durable.core.frozen_record import FrozenRecord
 
 SOCKET_BUFFER_BYTES = 2**20
 """Room for the output of a burst while the engine does something else."""
@@ -57,8 +57,7 @@ def reap_child(pidfd: int) -> str:
     return REAPED_ELSEWHERE if status is None else describe_end(status.si_code, status.si_status)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerProcess:
+class WorkerProcess(FrozenRecord, frozen=True):
     """A started worker: its identity, and the descriptors that the caller owns from now on.
 
     `start_time` is field 22 of /proc/<pid>/stat, in clock ticks: pid and start time together name a process for ever.

@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+import msgspec
+
 from bridge.launch.circuit_breaker import Breaker
 from bridge.launch.launcher import WorkerLauncher, WorkerProcess
 from durable.core.errors import BadArguments, EngineClosed, PoolExhausted, WorkerDied
@@ -79,8 +81,7 @@ class WarmStarter(Protocol):
     async def close(self) -> None: ...
 
 
-@dataclass(slots=True)
-class _Ready:
+class _Ready(msgspec.Struct):
     """A worker that waits for its hello, and where it was made: it has the directory and environment of then."""
 
     process: WorkerProcess

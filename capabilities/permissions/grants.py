@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from fnmatch import translate
 from functools import lru_cache
-from typing import Any, NamedTuple, cast, get_args
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from capabilities.permissions.globs import BadGlob, check_glob, matches
 from capabilities.permissions.hosts import check_host, host_matches
-from capabilities.permissions.levels import LEVELS, TOUCHES, Resource
-from capabilities.permissions.manifest import Endpoint, Level, _endpoint, said
+from capabilities.permissions.levels import LEVELS, TOUCHES, Level, Resource
 from durable.core.errors import BadArguments, InvalidId
 from durable.core.ids import check_capability
+
+if TYPE_CHECKING:  # pydantic, which grants of names do without
+    from capabilities.permissions.manifest import Endpoint
 
 HTTP_PORTS = (443, 80)
 
@@ -46,8 +46,6 @@ def read_grant(text: str, until_ms: int | None = None) -> Grant:
         check_capability(name)
         if resource:
             _check(name, resource)
-    except ValidationError as error:
-        raise BadArguments(f"{text!r} is no grant: {'; '.join(said(e['msg']) for e in error.errors())}") from None
     except (InvalidId, BadGlob, ValueError) as error:
         raise BadArguments(f"{text!r} is no grant: {error}") from None
     return Grant(name, resource, until_ms)
@@ -65,8 +63,15 @@ def _check(name: str, resource: str) -> None:
 
 @lru_cache(maxsize=1024)
 def endpoint(text: str) -> Endpoint:
-    """`host`, `host:port` or `host:*`."""
-    return Endpoint.model_validate(_endpoint(text))
+    """`host`, `host:port` or `host:*`. ValueError."""
+    from pydantic import ValidationError
+
+    from capabilities.permissions.manifest import read_endpoint, said
+
+    try:
+        return read_endpoint(text)
+    except ValidationError as error:
+        raise ValueError("; ".join(said(each["msg"]) for each in error.errors())) from None
 
 
 def granted_resource(grant: Grant, resource: Resource) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from capabilities.permissions.manifest import Level
+type Level = Literal["sandbox", "restricted", "standard", "trusted", "unrestricted"]
+type Trust = Literal["strict", "unknown", "trusted", "development"]
 
 type Domain = Literal[
     "filesystem",
@@ -51,6 +52,10 @@ LEVELS: dict[Level, frozenset[str]] = {
     "unrestricted": frozenset({"*"}),
 }
 """`print` and `display` are the worker's own; nothing has to be granted for them."""
+
+CALLS_PER_S = 1_000.0
+NETWORK_BYTES_PER_S = 10_000_000.0
+"""A74, where a manifest says nothing of quotas."""
 
 READ_METHODS = ("GET", "HEAD")
 """Methods that fetch may use up to level standard, when a manifest does not say (P75)."""

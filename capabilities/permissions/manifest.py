@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -20,10 +20,8 @@ from pydantic import (
 from capabilities.actors.topics import pattern_words
 from capabilities.permissions.globs import check_glob
 from capabilities.permissions.hosts import check_host, check_network
+from capabilities.permissions.levels import CALLS_PER_S, NETWORK_BYTES_PER_S, Level, Trust
 from durable.core.errors import BadArguments
-
-type Level = Literal["sandbox", "restricted", "standard", "trusted", "unrestricted"]
-type Trust = Literal["strict", "unknown", "trusted", "development"]
 
 type Glob = Annotated[str, AfterValidator(check_glob)]
 type Host = Annotated[str, AfterValidator(check_host)]
@@ -98,6 +96,11 @@ class Endpoint(ManifestTable):
     port: Port | None = 443
 
 
+def read_endpoint(text: str) -> Endpoint:
+    """`host`, `host:port` or `host:*`. pydantic's ValidationError."""
+    return Endpoint.model_validate(_endpoint(text))
+
+
 class Network(ManifestTable):
     """Hosts that code may reach. `methods` None: GET and HEAD up to level standard, all above. `private`: networks
     whose addresses may be reached although they are not public."""
@@ -164,8 +167,8 @@ class MessagingTable(ManifestTable):
 class QuotasTable(ManifestTable):
     """A74; per second, as a bucket that holds one second's worth."""
 
-    calls_per_s: Annotated[float, Field(gt=0)] = 1_000.0
-    network_bytes_per_s: Annotated[float, Field(gt=0)] = 10_000_000.0
+    calls_per_s: Annotated[float, Field(gt=0)] = CALLS_PER_S
+    network_bytes_per_s: Annotated[float, Field(gt=0)] = NETWORK_BYTES_PER_S
 
 
 class Manifest(ManifestTable):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from capabilities.actors.topics import covers
 from capabilities.permissions.globs import matches
@@ -25,9 +25,11 @@ from capabilities.permissions.grants import (
     read_grant,
     read_grants,
 )
-from capabilities.permissions.levels import LEVELS, QUESTIONS, READ_METHODS, Resource
-from capabilities.permissions.manifest import Level, Manifest, read_manifest
+from capabilities.permissions.levels import LEVELS, QUESTIONS, READ_METHODS, Level, Resource
 from durable.core.clock import TIME_MAX_MS
+
+if TYPE_CHECKING:
+    from capabilities.permissions.manifest import Manifest
 
 CACHE_MAX = 1_000
 """Decisions that are remembered (A72)."""
@@ -68,7 +70,7 @@ class Policy:
 
     def __init__(self, manifest: Manifest, grants: Iterable[str] = (), change: PolicyChange = NO_CHANGE) -> None:
         replaced = change.own.get("manifest")
-        self.manifest = manifest if replaced is None else read_manifest(replaced)
+        self.manifest = manifest if replaced is None else _read(replaced)
         self.version = change.version
         self._fixed = (*map(read_grant, grants), *map(read_grant, self.manifest.grant))
         self._live = (*read_grants(change.own.get("grants")), *read_grants(change.everywhere.get("grants")))
@@ -230,6 +232,12 @@ class Policy:
                 return any(covers(each, resource.name) for each in rules)
             case "session" | "message":
                 return True
+
+
+def _read(document: Any) -> Manifest:
+    from capabilities.permissions.manifest import read_manifest  # pydantic, which a session without one does without
+
+    return read_manifest(document)
 
 
 def _same(grant: Grant, name: str) -> bool:

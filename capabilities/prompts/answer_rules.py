@@ -6,14 +6,15 @@ Invariants (specs/prompt.md): Q2 valid before settled, Q6 one answer each, Q7 a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from capabilities.prompts.answer_validation import validated
-from capabilities.prompts.prompt import TEAM, Prompt, Settlement
 from capabilities.prompts.states import PromptState, state_of
 from durable.core.answer_types import Given
 from durable.core.errors import BadArguments, InvalidAnswer, NotAsked
 from durable.core.limits import ANSWERER_CHARS_MAX
+
+if TYPE_CHECKING:
+    from capabilities.prompts.prompt import Prompt, Settlement
 
 NOBODY = "nobody answered before the deadline"
 
@@ -22,6 +23,8 @@ def check_who(
     prompt_id: str, prompt: Prompt, by: str | None, teams: Sequence[str], *, since_ms: int, now_ms: int
 ) -> None:
     """Whether this person may answer now: NotAsked names who may; BadArguments when nobody says who answers."""
+    from capabilities.prompts.prompt import TEAM
+
     asked = prompt.may_answer(since_ms, now_ms)
     if by is None:
         if asked or prompt.needed() > 1:
@@ -44,6 +47,8 @@ def decide(prompt: Prompt, given: Sequence[Given]) -> Settlement | None:
     One answer decides where one is asked for. Of several, as many approvals as are needed do; a denial does as soon as
     they cannot be reached: at once for all; with persons named, when too few are left; else when as many have denied.
     """
+    from capabilities.prompts.prompt import TEAM
+
     last = given[-1]
     if prompt.needed() == 1:
         return _settled(prompt, last, given[-1:])
@@ -60,6 +65,8 @@ def decide(prompt: Prompt, given: Sequence[Given]) -> Settlement | None:
 
 
 def _settled(prompt: Prompt, by: Given, given: Sequence[Given]) -> Settlement:
+    from capabilities.prompts.prompt import Settlement
+
     answers = tuple(_plain(each) for each in given) if prompt.form == "approve" else ()
     return Settlement(value=by.value, by=by.by, declined=by.declined, why=by.why, via=by.via, at=by.at, answers=answers)
 
@@ -85,6 +92,8 @@ class Told(NamedTuple):
 
 def told(prompt: Prompt, state: str, record: Any) -> Told:
     """The answer for the code that asked a settled question. `record` is the value of its resolved promise."""
+    from capabilities.prompts.prompt import Settlement
+
     found = Settlement.from_record(record) if state == "resolved" else Settlement()
     match state_of(state, declined=found.declined):
         case PromptState.CANCELLED:
@@ -110,6 +119,8 @@ def _declined(prompt: Prompt, found: Settlement) -> Told:
 
 
 def _answered(prompt: Prompt, found: Settlement) -> Told:
+    from capabilities.prompts.answer_validation import validated
+
     if prompt.form == "input":
         return Told(found.value)
     try:

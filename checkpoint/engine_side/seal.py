@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import batched
 from types import MappingProxyType
 
@@ -29,6 +27,8 @@ from checkpoint.format.payload import (
 )
 from checkpoint.format.signature import sign, unsigned, verified
 from durable.core.errors import CheckpointError, CheckpointTampered
+from durable.core.extras import installed_version
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import VALUE_BYTES_MAX
 
 PROFILES = ("open", "isolated")
@@ -36,11 +36,9 @@ PROFILES = ("open", "isolated")
 
 _manifest_decoder = msgspec.msgpack.Decoder(CheckpointManifest)
 _head_decoder = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
-VERSION = version("durable-exec")
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(FrozenRecord, frozen=True):
     """A checkpoint ready to store: first the chunks, then, when they are durable, the manifest.
 
     `chunks` are the new ones as (hex digest, bytes); `uses` names every chunk that the manifest needs, `carried` those
@@ -55,8 +53,7 @@ class Sealed:
     table: GroupTable
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
+class Hashed(FrozenRecord, frozen=True):
     """A worker's payload with the addresses of its chunks, which are computed here."""
 
     payload: Payload
@@ -111,7 +108,7 @@ def seal(
     _check_chunks(table, came, carried)
     manifest = CheckpointManifest(
         format=FORMAT,
-        version=VERSION,
+        version=installed_version(),
         session=session,
         profile=profile,
         position=position,

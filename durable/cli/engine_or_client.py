@@ -8,10 +8,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from durable.cli import lazy_imports
+import msgspec
+
 from durable.cli.command_group import Settings
 from durable.cli.execution_status import AwaitsAnswers, GoesOn, Standing, needs_of, served, stand
 from durable.cli.text_output import Out
@@ -20,7 +20,7 @@ from durable.core.definition_id import CELL, capability_id, is_capability
 from durable.core.errors import NotServed, StoreError
 from durable.engine.views import ServedFunctions
 from durable.sessions.required_capabilities import own_capabilities
-from durable.store.port import StoreFace, open_store
+from durable.store.port import StoreFace, open_reader, open_store
 
 if TYPE_CHECKING:
     from durable.core import events
@@ -48,8 +48,7 @@ class Watcher(Protocol):
     async def look(self, engine: Engine, execution_id: str, *, last: bool) -> None: ...
 
 
-@dataclass(slots=True)
-class CommandWork:
+class CommandWork(msgspec.Struct):
     """The work of a command: `begin` is called once on an open engine and gives the execution's id.
 
     `needs` are the functions that must be served for it. `ask` answers prompts in place and says whether it did.
@@ -76,6 +75,16 @@ async def opened(settings: Settings, *, create: bool) -> AsyncIterator[StoreFace
         await store.close()
 
 
+@asynccontextmanager
+async def looked_at(settings: Settings) -> AsyncIterator[StoreFace]:
+    """The store for a command that reads, opened to be written only where something is due in it."""
+    store = await open_reader(settings.path)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
 def open_engine(
     settings: Settings,
     out: Out,
@@ -91,12 +100,13 @@ def open_engine(
     `own`: the execution whose end the command itself tells.
     """
     from durable.cli.load_target import declared, load_capabilities
+    from durable.engine import engine
     from durable.sandbox.component_registry import Declared
 
     options.setdefault("override_environment", settings.override_environment)
     options["capabilities"] = load_capabilities(capabilities)
     options.setdefault("components", Declared(find=declared))
-    found: Engine = lazy_imports.engine().open(
+    found: Engine = engine.open(
         settings.path, serve=serve, create=create, observer=observers_of(settings, out, own), **options
     )
     return found

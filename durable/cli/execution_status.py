@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.definition_id import CELL
 from durable.core.errors import NotFound
+from durable.core.frozen_record import FrozenRecord
 from durable.engine.views import ServedFunctions
 from durable.executions.states import OPEN, SETTLED
 from durable.store.port import ReadsFace, StoreFace
@@ -20,15 +19,13 @@ UNSETTLED_SEEN_MAX = 10_000
 """Unfinished executions of one state that a list shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class HasEnded:
+class HasEnded(FrozenRecord, frozen=True):
     """An execution that has ended; the row says how."""
 
     row: ExecutionRow
 
 
-@dataclass(frozen=True, slots=True)
-class GoesOn:
+class GoesOn(FrozenRecord, frozen=True):
     """An execution with something that runs, is due, or is a timer. `needs` are the functions to be served for it.
 
     `session` is the one whose cell goes on, where it is one.
@@ -38,15 +35,13 @@ class GoesOn:
     session: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AwaitsAnswers:
+class AwaitsAnswers(FrozenRecord, frozen=True):
     """An execution that cannot go on before one of these is answered."""
 
     prompts: tuple[PromptRow, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class IsHalted:
+class IsHalted(FrozenRecord, frozen=True):
     """`row` is interrupted: the execution itself, or one that it waits for."""
 
     row: ExecutionRow

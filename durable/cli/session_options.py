@@ -14,7 +14,7 @@ from durable.cli.upkeep_options import Duration
 
 if TYPE_CHECKING:
     from bridge.confine.limits import Limits, Profile
-    from capabilities.permissions.manifest import Level
+    from capabilities.permissions.levels import Level
     from durable.engine.engine import Engine
     from durable.sessions.language import Language
     from durable.sessions.session import Session

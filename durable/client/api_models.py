@@ -6,7 +6,6 @@ Times are ISO 8601 in UTC unless a name ends with `_ms`; durations are in second
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -75,8 +74,7 @@ class StartExecution(Body, frozen=True, kw_only=True):
     dedupe: Name | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionDetail(ExecutionView):
+class ExecutionDetail(ExecutionView, frozen=True):
     """One execution, with what it was given and what came of it."""
 
     arguments: Any = None
@@ -343,8 +341,7 @@ class PromiseSettled(msgspec.Struct, frozen=True, kw_only=True):
     settled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PromptDetail(PromptView):
+class PromptDetail(PromptView, frozen=True):
     """A question, open or settled. `state`: open, answered, declined, expired, cancelled, or rejected (its promise was
     settled past the inbox, with an error)."""
 
@@ -399,14 +396,13 @@ class OpenSession(Body, frozen=True, kw_only=True):
     language: Literal["python", "javascript"] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SessionDetail(SessionView):
+class SessionDetail(SessionView, frozen=True):
     """A session, and what it was made with."""
 
     language: str = "python"
     profile: str = "open"
-    limits: dict[str, Any] = field(default_factory=dict)
-    grants: list[str] = field(default_factory=list)
+    limits: dict[str, Any] = msgspec.field(default_factory=dict)
+    grants: list[str] = msgspec.field(default_factory=list)
 
 
 class RunCell(Body, frozen=True, kw_only=True):

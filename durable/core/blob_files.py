@@ -18,6 +18,24 @@ def touched(path: Path) -> bool:
     return path.exists()
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new file of this user's alone, synced. OSError when it exists."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_path(path: Path) -> None:
+    """Sync a file or a directory."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class BlobFolders:
     """The folders `<root>/<ab>` of blobs: made when they are needed, and which of them are known to be durable.
 

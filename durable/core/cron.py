@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
+from durable.core.frozen_record import FrozenRecord
+
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
@@ -44,8 +46,7 @@ _MINUTE_MS = 60_000
 _DAY_MINUTES = 24 * 60
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(FrozenRecord, frozen=True):
     """One of the five: its name for messages, its bounds, and the names of its values."""
 
     name: str
@@ -191,8 +192,7 @@ _EVERY_MS_MIN = 100
 _SPAN = re.compile(r"(\d{1,12})(ms|s|m|h|d)\Z", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Every:
+class Every(FrozenRecord, frozen=True):
     """Ticks at the multiples of a span of time since 1970: of 15 s at :00, :15, :30 and :45, in any process."""
 
     span_ms: int

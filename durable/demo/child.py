@@ -7,7 +7,6 @@ import os
 import sys
 from typing import Any
 
-from durable.cli import lazy_imports
 from durable.core import events
 
 
@@ -29,7 +28,6 @@ def observe(event: events.Event) -> None:
 
 async def main(store: str, execution_id: str, session: str) -> None:
     """Serve until the job has ended, or the demo has."""
-    lazy_imports.engine()
     import durable
     from durable.demo import data, job
 

@@ -10,7 +10,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from durable.cli import exit_codes, lazy_imports
+from durable.cli import exit_codes
 from durable.cli.open_prompts import on_terminal
 from durable.cli.text_output import Out, plain, to_text
 from durable.demo import data
@@ -27,7 +27,6 @@ async def demo(out: Out, *, seed: int, kills: int, store: str | None) -> int:
     """Run the job killed and undisturbed, side by side; exit 1 when their results differ."""
     if not data.path().is_file():
         raise exit_codes.Unusable(f"the data set is missing: {str(data.path())!r}; install durable-exec again")
-    lazy_imports.engine()
     scratch = Path(tempfile.mkdtemp(prefix="durable-demo-"))
     try:
         return await _demo(out, seed, kills, store, scratch)

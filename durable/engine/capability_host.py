@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from capabilities.call import CapabilityCall
 from capabilities.permissions.grants import level_of, read_grant
-from capabilities.permissions.manifest import Manifest
 from capabilities.permissions.policy import Policy, PolicyChange
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
@@ -19,6 +18,7 @@ from durable.sessions.execution.cell import CellParam
 from durable.sessions.permissions import manifest_of
 
 if TYPE_CHECKING:
+    from capabilities.permissions.manifest import Manifest
     from durable.engine.engine import Engine
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
-from durable.core.limits import DEPLOYMENT_CHARS_MAX, LOOKED_AT_ROWS_MAX, SEARCH_PAGE_ROWS
+from durable.core.frozen_record import FrozenRecord
+from durable.core.limits import LOOKED_AT_ROWS_MAX, SEARCH_PAGE_ROWS
+from durable.executions.deployment_name import check_deployment
 from durable.executions.states import OPEN, ExecutionState
 from durable.functions.definition import Function, known_as
 from durable.functions.replay.replay_check import not_checked
@@ -19,24 +19,8 @@ if TYPE_CHECKING:
     from durable.store.port import ReadsFace, StoreFace
     from durable.store.rows import ExecutionRow
 
-DEPLOYMENT_VARIABLE = "DURABLE_DEPLOYMENT"
-_NAME = re.compile(rf"[A-Za-z0-9_.:+@/-]{{0,{DEPLOYMENT_CHARS_MAX}}}\Z")
 
-
-def check_deployment(name: object) -> str:
-    """The name, if a deployment can have it; "" is none. BadArguments."""
-    if not isinstance(name, str) or not _NAME.match(name):
-        raise BadArguments(f"the deployment {name!r} is not 1 to {DEPLOYMENT_CHARS_MAX} letters, digits, and `_.:+@/-`")
-    return name
-
-
-def deployment_name(given: str | None) -> str:
-    """The name, or that of the environment where none is given. BadArguments."""
-    return check_deployment(os.environ.get(DEPLOYMENT_VARIABLE, "") if given is None else given)
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(FrozenRecord, frozen=True):
     """A deployment: code that engines were opened with, under a name (`durable.open(deployment=…)`).
 
     functions: all that its engines have served. new_work: those of them of which new executions go to it. engines: the

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
@@ -21,8 +21,6 @@ from bridge.launch.zygote import Zygote
 from bridge.protocol.output_rules import OutputPolicy, OutputRules
 from capabilities.capability import Capabilities, Capability
 from durable.core import events, ids
-from durable.core.answer_types import Given
-from durable.core.clock import now_ms
 from durable.core.durations import EVERY_FUNCTION, ExecutionAge, retention_rules, seconds
 from durable.core.errors import BadArguments, Conflict, EngineClosed, NotFound, StoreFull, StoreRefused
 from durable.core.events import Observer, PromptAsked, PromptExpired, log_event
@@ -31,49 +29,29 @@ from durable.core.observers import Observers
 from durable.core.value_codec import ValueCodec
 from durable.engine.attempt_events import AttemptEvents
 from durable.engine.capability_host import CapabilityHost
-from durable.engine.deployment_operations import Deployments, deployment_name
-from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.executions import Executions
-from durable.engine.queue_operations import Queues
-from durable.engine.queue_watch import keep_measured
-from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
-from durable.executions.bulk_work import tag_execution
-from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search, tag_pairs
-from durable.executions.exported_record import import_
-from durable.executions.forking import Forked, fork, fork_each, rewind
+from durable.executions.deployment_name import deployment_name
 from durable.executions.handle import Execution
-from durable.executions.signal_sender import send_signal, settle_promise
 from durable.executions.states import OPEN
-from durable.executions.stream_reader import StreamItem, list_published, read_published, read_stream
 from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable
 from durable.functions.dispatcher import Passes
-from durable.functions.replay.recorded_promises import read_record
-from durable.functions.replay.replay_check import ReplayCheck, check_replay, not_checked
 from durable.functions.resonate import sdk
 from durable.functions.resonate.store_ports import record_of
+from durable.functions.resonate.task_runner import TaskRunner
 from durable.functions.step import StepThreads
-from durable.prompts.channels import PromptChannel, Told
-from durable.prompts.inbox import Inbox, OpenPrompt
-from durable.prompts.url_listeners import keep_posting
-from durable.prompts.webhooks import Hooks, Webhook
 from durable.queues.queue import Queue
 from durable.queues.queue_place import Debounce, Place, name_of
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
-from durable.sessions.checkpoints import export
-from durable.sessions.checkpoints.history import CheckpointHistory
 from durable.sessions.checkpoints.retention import Keep, Retention, blobs_of
 from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, CellParam, cell_tags
 from durable.sessions.execution.runner import LiveSession
 from durable.sessions.language import Language, check_language, language_of, language_option
-from durable.sessions.output.follow import follow
-from durable.sessions.output.live_output import Event
 from durable.sessions.ownership.owner import SessionHost
 from durable.sessions.ownership.session_confinement import check_machine, check_same, confinement_of, options_of
 from durable.sessions.permissions import PermissionChanges, Permissions, asked_options, check_permissions
 from durable.sessions.required_capabilities import own_capabilities, require_known
 from durable.sessions.services import House
-from durable.sessions.session import Session
 from durable.store.changes import Changes, StoreChange
 from durable.store.port import StoreFace, open_store
 from durable.store.rows import ExecutionRow, State
@@ -82,10 +60,26 @@ from durable.store.upkeep.blob_sweeper import keep_swept
 from durable.store.upkeep.expiry import keep_expired
 
 if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
-    from capabilities.permissions.manifest import Level
+    from capabilities.permissions.levels import Level
     from durable.actors.management import Actors
+    from durable.core.answer_types import Given
+    from durable.engine.deployment_operations import Deployments
+    from durable.engine.execution_document import ExecutionDocument
+    from durable.engine.queue_operations import Queues
+    from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
+    from durable.executions.execution_search import ExecutionPage
+    from durable.executions.forking import Forked
+    from durable.executions.stream_reader import StreamItem
+    from durable.functions.replay.replay_check import ReplayCheck
+    from durable.prompts.channels import Told
+    from durable.prompts.inbox import Inbox
+    from durable.prompts.open_prompt import OpenPrompt
+    from durable.prompts.webhooks import Webhook
     from durable.sandbox.component_registry import Component
     from durable.sandbox.sandbox import Sandbox
+    from durable.sessions.checkpoints.history import CheckpointHistory
+    from durable.sessions.output.live_output import Event
+    from durable.sessions.session import Session
 
 GROUP = "default"
 
@@ -93,13 +87,13 @@ NOT_REPLAYED = frozenset(("durable_execute", "capability"))
 """Functions of the engine's own: what they record is no function's."""
 
 _NOT_OPEN = "the engine is not open; use `async with durable.open(...) as engine`"
-_OPENED = frozenset(
-    ("_audit", "_executions", "_hooks", "_host", "_house", "_passes", "_prompts", "_threads")
-)  # what `open` makes
+_OPENED = frozenset(("_audit", "_executions", "_host", "_house", "_passes", "_threads"))  # what `open` makes
 
 
 class Engine:
     """Runs durable functions and sessions on one store. Use `async with durable.open(path) as engine`."""
+
+    _hooks: Any = None
 
     def __init__(
         self,
@@ -153,7 +147,7 @@ class Engine:
         )
         self._pool = WorkerPool(Zygote(preload=preload, observer=observer), clean, pool, observer=observer)
         self._store: StoreFace | None = None
-        self._resonate: Any = None
+        self._runner: TaskRunner | None = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
         self._expiring: asyncio.Task[None] | None = None
@@ -231,9 +225,11 @@ class Engine:
             observer=self._observer,
             deployment=self.deployment,
         )
-        self._prompts = Inbox(store, observer=self._observer)
         self._undo.append(store.watch(self._on_change))
-        self._hooks = Hooks(self._webhooks, self._prompts, store.key, self._prompt_changes.next, self._observer)
+        if self._webhooks:
+            from durable.prompts.webhooks import Hooks
+
+            self._hooks = Hooks(self._webhooks, self._prompts, store.key, self._prompt_changes.next, self._observer)
         if self._serve:
             try:
                 await self.serve()
@@ -250,27 +246,28 @@ class Engine:
 
     async def serve(self) -> None:
         """Begin to run executions and sessions: what `open` does unless it was told serve=False. Idempotent."""
+        from durable.engine.queue_watch import keep_measured
+        from durable.prompts.url_listeners import keep_posting
+
         store = self.store
-        if self._resonate is not None:
+        if self._runner is not None:
             return
         if self.deployment:
             store.require("deployments")
         self._connection = connection = store.connect(self.engine_id, self.group)
-        self._resonate = sdk.build(
+        self._runner = sdk.build(
             connection,
             store,
             engine_id=self.engine_id,
-            group=self.group,
             lifecycle=self,
-            clock=now_ms,
             concurrency=self._concurrency,
         )
-        self._executions.resonate = self._resonate
-        sdk.register(self._resonate, FUNCTION, 1, self._host.durable_execute, NEVER)
+        self._executions.runner = self._runner
+        self._runner.register(FUNCTION, 1, self._host.durable_execute, NEVER)
         for known in set(KNOWN.values()):
             self._register(known)
         self._undo.append(on_new(self._learn))
-        self._resonate.start()
+        self._runner.start()
         self._guard = asyncio.create_task(_until_cancelled())
         if store.local is not None:
             self._sweeping = asyncio.create_task(keep_swept(store.local, self._observer))
@@ -294,9 +291,10 @@ class Engine:
             self._expiring = asyncio.create_task(keep_expired(store.local, self._observer))
 
     def _register(self, function: Function[..., Any]) -> None:
-        attempt = self._passes.of(function)
+        attempt, runner = self._passes.of(function), self._runner
+        assert runner is not None, "it serves"
         for key, _, version in (each.rpartition("@") for each in function.ids):
-            sdk.register(self._resonate, key, int(version), attempt, function.retry)
+            runner.register(key, int(version), attempt, function.retry)
 
     def _learn(self, function: Function[..., Any]) -> None:
         self._register(function)
@@ -312,9 +310,9 @@ class Engine:
         """Take nothing new, and return when all that runs here has ended or waits; False when `timeout` (seconds or
         timedelta) passes first. Other engines get what comes. `close` comes next: what still runs goes on elsewhere."""
         limit = seconds(timeout)
-        if self._resonate is None:
+        if self._runner is None:
             return True
-        slots = sdk.slots_of(self._resonate)
+        slots = self._runner.slots
         slots.close()
         serves_none = {"engine": self.engine_id, "group": self.group, "pid": os.getpid(), "functions": []}
         kept = {"serves_sessions": False, "deployment": self.deployment}
@@ -329,7 +327,7 @@ class Engine:
     @property
     def running(self) -> int:
         """How many executions run here now."""
-        return 0 if self._resonate is None else sdk.slots_of(self._resonate).held
+        return 0 if self._runner is None else self._runner.slots.held
 
     async def close(self) -> None:
         """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
@@ -345,17 +343,18 @@ class Engine:
 
     async def _leave(self, store: StoreFace) -> None:
         """Give back what it runs, and end its processes."""
-        await self._hooks.close()
+        if self._hooks is not None:
+            await self._hooks.close()
         for task in (self._sweeping, self._expiring, self._posting, self._measuring, self._guard):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
         await self._host.close()
         await self._pool.close()
-        if self._resonate is not None:
+        if self._runner is not None:
             await self._connection.stop()
-            sdk.cancel_running(self._resonate)
-            await self._resonate.stop()
+            self._runner.cancel()
+            await self._runner.stop()
             with suppress(StoreFull):  # the others see that it is gone, as after a kill
                 await store.request("engine.leave", {"engine": self.engine_id})
         self._threads.close()
@@ -384,7 +383,7 @@ class Engine:
     def _require_serving(self, lacking: str) -> None:
         """Conflict where this engine runs nothing itself; EngineClosed before `open`."""
         assert self.store is not None
-        if self._resonate is None:
+        if self._runner is None:
             raise Conflict(f"this engine was opened with serve=False, it has {lacking}")
 
     @property
@@ -401,9 +400,17 @@ class Engine:
             self._sandbox = Sandbox(self)
         return self._sandbox
 
+    @cached_property
+    def _prompts(self) -> Inbox:
+        from durable.prompts.inbox import Inbox
+
+        return Inbox(self.store, observer=self._observer)
+
     @property
     def queues(self) -> Queues:
         """The queues of the store: listed, changed, paused, drained."""
+        from durable.engine.queue_operations import Queues
+
         if self._queues is None:
             self._queues = Queues(self.store, self.changed)
         return self._queues
@@ -411,6 +418,8 @@ class Engine:
     @property
     def deployments(self) -> Deployments:
         """The deployments of the store: listed, chosen for new work, given up; executions moved to another one."""
+        from durable.engine.deployment_operations import Deployments
+
         if self._deployments is None:
             self._deployments = Deployments(self)
         return self._deployments
@@ -418,6 +427,8 @@ class Engine:
     @property
     def schedules(self) -> Schedules:
         """The schedules of the store: listed, paused, triggered, made up for, deleted."""
+        from durable.engine.schedule_operations import Schedules
+
         if self._schedules is None:
             self._schedules = Schedules(self.store, self.group)
         return self._schedules
@@ -596,6 +607,8 @@ class Engine:
         sent; then this is False. InvalidAnswer where somebody waits for it and the value does not fit; NotFound;
         Conflict where the execution has ended.
         """
+        from durable.executions.signal_sender import send_signal
+
         return await send_signal(self.store, id, name, value, key=key)
 
     async def settle(self, promise: str, value: Any = None, *, error: str | None = None) -> None:
@@ -603,6 +616,8 @@ class Engine:
 
         InvalidAnswer (with field errors) leaves it open; NotFound; Conflict where it was settled otherwise.
         """
+        from durable.executions.signal_sender import settle_promise
+
         await settle_promise(self.store, promise, value, error=error)
 
     def stream(
@@ -613,6 +628,8 @@ class Engine:
         A reader that was interrupted goes on behind the last item that it got, at `item.offset + 1`. NotFound; Halted
         as soon as it is held up, after what it wrote; wait_through_halts: wait on.
         """
+        from durable.executions.stream_reader import read_stream
+
         return read_stream(self.store, id, name, offset, wait_through_halts=wait_through_halts)
 
     async def streams(self, id: str) -> dict[str, int]:
@@ -627,10 +644,14 @@ class Engine:
         wait: return as soon as there is one. timeout: seconds or timedelta, then TimeoutError. NotFound where there is
         none, or the execution ends without one; Halted.
         """
+        from durable.executions.stream_reader import read_published
+
         return await read_published(self.store, id, key, wait=wait, timeout=seconds(timeout))
 
     async def all_published(self, id: str) -> dict[str, Any]:
         """The newest value of each key that an execution published. NotFound."""
+        from durable.executions.stream_reader import list_published
+
         return {row.key: row.value for row in await list_published(self.store, id)}
 
     async def get(self, id: str) -> Execution[Any]:
@@ -658,6 +679,8 @@ class Engine:
         they were made. text: words that stand in the id, function, tags, arguments, result, error or note. By several
         tags or by text LOOKED_AT_ROWS_MAX executions are looked at for a page, which then is short and has a cursor.
         """
+        from durable.executions.execution_search import ExecutionFilter, search, tag_pairs
+
         wanted = ExecutionFilter(
             state=state,
             function=function,
@@ -693,6 +716,8 @@ class Engine:
 
         Returns all that it has then. NotFound; BadArguments for what is too long or too many.
         """
+        from durable.executions.bulk_work import tag_execution
+
         return await tag_execution(self.store, id, tags)
 
     async def cancel(self, id: str, reason: str = "", *, grace: float | timedelta = CANCEL_GRACE_S) -> bool:
@@ -727,6 +752,8 @@ class Engine:
         is before the step depends on them, the replay is halted. NotFound; Conflict where a step before that has not
         ended; BadArguments.
         """
+        from durable.executions.forking import fork
+
         return await self.get((await fork(self.store, id, step, new_id, changed=changed)).id)
 
     async def fork_executions(
@@ -742,6 +769,8 @@ class Engine:
         changed: as for `fork_execution`. dry_run: only say what each fork would have. Where one cannot be forked its
         `problem` says why; code in sessions is left out.
         """
+        from durable.executions.forking import fork_each
+
         return await fork_each(self.store, executions, step, changed=changed, dry_run=dry_run)
 
     async def rewind(
@@ -754,6 +783,8 @@ class Engine:
         for it gets ExecutionCancelled that names the new one. Signals that nobody took go to that. new_id:
         `<id>-rewind-<n>` when None. Otherwise as `fork_execution`; Conflict where it was rewound before.
         """
+        from durable.executions.forking import rewind
+
         return await self.get((await rewind(self.store, id, step, new_id, changed=changed)).id)
 
     async def rewind_executions(
@@ -765,6 +796,8 @@ class Engine:
         dry_run: bool = False,
     ) -> list[Forked]:
         """Rewind many executions, each for itself, as `fork_executions` forks them."""
+        from durable.executions.forking import fork_each
+
         return await fork_each(self.store, executions, step, changed=changed, dry_run=dry_run, in_place=True)
 
     async def retry(self, id: str, *, new_id: str | None = None) -> Execution[Any]:
@@ -773,6 +806,8 @@ class Engine:
         The step that failed is performed again, and what was begun by whoever knew of it; nothing else is. new_id: its
         id; `<id>-retry-<n>` when None. NotFound; Conflict where it has not ended so.
         """
+        from durable.executions.forking import fork
+
         return await self.get((await fork(self.store, id, None, new_id)).id)
 
     async def check_replay(self, id: str, fn: Function[..., Any] | None = None) -> ReplayCheck:
@@ -781,6 +816,9 @@ class Engine:
         fn: the code to check it with, where that is not the function that it is recorded as. NotFound; Conflict for
         code in a session and messages to actors, which are not replayed.
         """
+        from durable.functions.replay.recorded_promises import read_record
+        from durable.functions.replay.replay_check import check_replay, not_checked
+
         row = await self.store.reads.get_execution(id)
         if row is None:
             raise NotFound("execution", id, "`durable list` shows what there is")
@@ -832,6 +870,8 @@ class Engine:
 
         open_values: show what is encrypted in the store. NotFound; Conflict for code in a session.
         """
+        from durable.engine.execution_document import export_document
+
         row = await self.store.reads.get_execution(id)
         if row is None:
             raise NotFound("execution", id, "`durable list` shows what there is")
@@ -842,6 +882,9 @@ class Engine:
 
         BadArguments, Conflict where this store has the id.
         """
+        from durable.engine.execution_document import ExecutionDocument
+        from durable.executions.exported_record import import_
+
         state = document if isinstance(document, ExecutionDocument) else ExecutionDocument.from_json(document)
         return await self.get(await import_(self.store, state.record))
 
@@ -872,18 +915,20 @@ class Engine:
         language: "python", or "javascript" for cells that are scripts (specs/javascript.md). What it was made with
         counts: Conflict when something else is asked for, Unenforceable when this machine cannot enforce it.
         """
+        from durable.sessions.session import Session
+
         ids.check_session_name(name)
         asked = asked_options(self._capabilities, grants, level, permissions)
         rules = OutputRules(policy=output) if isinstance(output, str) else output
         options = {**asked, **options_of(profile, limits, rules), **language_option(language, limits)}
-        if self._resonate is not None:
+        if self._runner is not None:
             await check_machine(confinement_of(self.store, name, options))
         row = (await self.store.request("session.open", {"session": name, "engine": None, "options": options})).data
         check_language(name, row.get("options") or {}, language)
         check_same(name, row.get("options") or {}, profile, limits, rules)
         recorded = row.get("options") or {}
         check_permissions(name, recorded, asked)
-        if self._resonate is not None:
+        if self._runner is not None:
             self._pool.start()  # its warm-up overlaps with what comes before the first cell
         return Session(
             self, name, tuple(recorded.get("grants") or ()), language_of(recorded), own_capabilities(recorded)
@@ -906,11 +951,15 @@ class Engine:
         It has the profile and grants of the one that it comes from. trust: take a file of another store, whose
         signature cannot be checked here. CheckpointTampered, CheckpointError, Conflict, BadArguments.
         """
+        from durable.sessions.checkpoints import export
+
         self._require_serving("no session of its own")
         return await self.session(await export.import_(self._house, self._host, Path(path), name, trust=trust))
 
     def checkpoints_of(self, session: str) -> CheckpointHistory:
         """The checkpoints of a session: listed, shown, compared."""
+        from durable.sessions.checkpoints.history import CheckpointHistory
+
         return CheckpointHistory(self._house, session)
 
     async def audit(
@@ -927,7 +976,7 @@ class Engine:
     def observe(self, event: events.Event) -> None:
         """Tell the engine's observer, and its webhooks what code notifies of."""
         self._observer(event)
-        if isinstance(event, events.Notified):
+        if isinstance(event, events.Notified) and self._hooks is not None:
             self._hooks.notify(event)
 
     async def prompts(self) -> list[OpenPrompt]:
@@ -963,6 +1012,8 @@ class Engine:
         callback: takes an OpenPrompt; sync or async. It is told of each question once while this engine is open, and
         again at the times of its reminders and its escalation (`OpenPrompt.notice`).
         """
+        from durable.prompts.channels import PromptChannel
+
         channel = PromptChannel(self._prompts, self._prompt_changes.next, callback, self._observer)
         self._undo.append(channel.close)
         return channel.close
@@ -1041,6 +1092,8 @@ class Engine:
         Of a durable function: of its cells as well, from their beginning; each event names the `execution` it is of.
         Halted, after what was printed, as soon as it or what it waits for is halted; wait_through_halts: go on.
         """
+        from durable.sessions.output.follow import follow
+
         return follow(self, id, offset, wait_through_halts=wait_through_halts)
 
     def changed(self) -> asyncio.Future[None]:

@@ -15,8 +15,8 @@ from durable.executions.states import PROMISE_OF
 from durable.functions.failures import rebuild
 from durable.records import notation
 from durable.store.operations.execution_tags import tags_of
-from durable.store.operations.streams import is_write
 from durable.store.port import StoreFace
+from durable.store.protocol.stream_tags import is_write
 from durable.store.rows import ExecutionRow, PromiseRow, promise_row
 
 KIND = "durable-execution"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from durable.core import ids
 from durable.engine.stuck_workers import stuck_workers
@@ -44,8 +45,10 @@ async def overview(store: StoreFace, rows: Sequence[ExecutionRow]) -> list[Execu
 
 async def _open_prompts(store: StoreFace) -> list[str]:
     """The ids of all open questions, alone where the store is here: what they ask may be long."""
-    if store.local is not None:
-        return await store.local.reads.open_prompts()
+    if store.local is not None or store.file is not None:
+        reads: Any = store.reads
+        found: list[str] = await reads.open_prompts()
+        return found
     return [prompt.id for prompt in await store.reads.prompts()]
 
 

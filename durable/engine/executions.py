@@ -16,6 +16,7 @@ from durable.core.limits import LEASE_MS
 from durable.core.observers import Observers
 from durable.functions.definition import Function
 from durable.functions.resonate import sdk
+from durable.functions.resonate.task_runner import TaskRunner
 from durable.queues.queue_place import Place, enqueue_request, queue_error
 from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
@@ -40,8 +41,8 @@ class Executions:
         observer: Observers,
         deployment: str = "",
     ) -> None:
-        self.resonate: Any = None
-        """The SDK's engine once this process serves: it may begin here what it has just recorded."""
+        self.runner: TaskRunner | None = None
+        """Once this process serves: it may begin here what it has just recorded."""
         self._store = store
         self._host = host
         self._engine_id = engine_id
@@ -143,8 +144,8 @@ class Executions:
 
     async def _create(self, promise: dict[str, Any]) -> dict[str, Any]:
         """Create the promise; where a slot is free here, with its task acquired at once."""
-        store = self._store
-        if self.resonate is None or not sdk.slots_of(self.resonate).take():
+        store, runner = self._store, self.runner
+        if runner is None or not runner.slots.take():
             return _promise(await store.request("promise.create", promise))
         task: dict[str, Any] = {}
         action = {"kind": "promise.create", "head": {}, "data": promise}
@@ -157,9 +158,9 @@ class Executions:
             return _promise(await store.request("promise.get", {"id": promise["id"]}))
         finally:
             if task.get("state") != "acquired":
-                sdk.slots_of(self.resonate).give()
+                runner.slots.give()
         if task["state"] == "acquired":
-            sdk.execute_acquired(self.resonate, task["id"], task["version"], found, answer.data.get("preload") or [])
+            runner.execute_acquired(task["id"], task["version"], found)
         return found
 
     async def submit(self, session: str, cell: dict[str, Any]) -> dict[str, Any]:
@@ -176,18 +177,18 @@ class Executions:
 
     async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
         """Record what stands in line; where this engine has a slot and nothing is before it, it begins at once."""
-        slot = self.resonate is not None and sdk.slots_of(self.resonate).take()
-        if slot:
+        runner = self.runner if self.runner is not None and self.runner.slots.take() else None
+        if runner is not None:
             request = {**request, "engine": self._engine_id, "ttl": LEASE_MS}
         task = None
         try:
             found: dict[str, Any] = (await self._store.request(kind, request)).data
             task = found.get("task")
         finally:
-            if slot and task is None:
-                sdk.slots_of(self.resonate).give()
-        if task is not None:
-            sdk.execute_acquired(self.resonate, task["id"], task["version"], found["promise"], [])
+            if runner is not None and task is None:
+                runner.slots.give()
+        if runner is not None and task is not None:
+            runner.execute_acquired(task["id"], task["version"], found["promise"])
         return found
 
     async def gave_up(self, id: str, version: int, error: BaseException | None) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from durable.core import ids
 from durable.engine.views import SHOWN_MAX, is_own_prompt, kind_and_name, open_prompt, retry_view, step_id, step_view
-from durable.store.operations.streams import POSITION
 
 if TYPE_CHECKING:
     from durable.records.view_models import StepView
     from durable.store.reads import Reads
     from durable.store.rows import OutlineRow, PromptRow
+from durable.store.protocol.stream_tags import POSITION
 
 _RETRY = ":retry:"
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any, Protocol
+
+import msgspec
+
+from durable.core.frozen_record import FrozenRecord
 
 
 class PlacedStep(Protocol):
@@ -18,12 +22,11 @@ class PlacedStep(Protocol):
     def created_at(self) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StepNode[S: PlacedStep]:
+class StepNode[S: PlacedStep](FrozenRecord, frozen=True):
     """A step with what is under it, oldest first."""
 
     step: S
-    children: list[StepNode[S]] = field(default_factory=list)
+    children: list[StepNode[S]] = msgspec.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, with `children` beside them."""

@@ -20,7 +20,7 @@ AGAIN_S = 0.05
 async def stuck_workers(store: StoreFace, living: ServedFunctions, rows: Sequence[ExecutionRow]) -> dict[str, str]:
     """By execution id, why its worker is stuck. Nothing for a store elsewhere: its workers are not of this machine."""
     running = {row.session: row.id for row in rows if row.session is not None and row.state == "running"}
-    if not running or store.local is None:
+    if not running or (store.local is None and store.file is None):
         return {}
     from bridge.host.proc_vitals import cpu_seconds, why_stuck
 

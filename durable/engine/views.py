@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.definition_id import is_served
 from durable.core.errors import ExecutionError
+from durable.core.frozen_record import FrozenRecord
 from durable.core.value_codec import is_placeholder, why_closed
 from durable.executions.states import PROMISE_OF
 from durable.records import notation
@@ -30,8 +30,8 @@ from durable.records.view_models import (
 )
 from durable.sessions.required_capabilities import know_them, own_capabilities
 from durable.store.operations.execution_tags import tags_of
-from durable.store.operations.streams import POSITION
 from durable.store.port import ReadsFace
+from durable.store.protocol.stream_tags import POSITION
 from durable.store.rows import (
     EngineRow,
     ExecutionRow,
@@ -56,8 +56,7 @@ SHOWN_MAX = 10_000
 """Promises under an execution and its children that are shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServedFunctions:
+class ServedFunctions(FrozenRecord, frozen=True):
     """The functions that the living engines of a store serve."""
 
     functions: frozenset[str]

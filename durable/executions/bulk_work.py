@@ -6,11 +6,11 @@ Each execution is changed by itself: what cannot be changed is told and does not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
 from durable.core import ids
 from durable.core.errors import BadArguments, DurableError, NotFound, StoreRefused
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import CANCEL_GRACE_S
 from durable.executions.forking import fork
 from durable.store.port import StoreFace
@@ -19,17 +19,15 @@ from durable.store.rows import ExecutionRow, State
 type BulkAction = Literal["cancel", "resume", "retry", "tag"]
 
 
-@dataclass(frozen=True, slots=True)
-class BulkWork:
+class BulkWork(FrozenRecord, frozen=True):
     """The action on each execution. reason: of cancelling. tags: to set, None takes one off."""
 
     action: BulkAction
     reason: str = ""
-    tags: Mapping[str, str | None] = field(default_factory=dict)
+    tags: Mapping[str, str | None] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class BulkChange:
+class BulkChange(FrozenRecord, frozen=True):
     """The change of one execution, made or to be made. `able` is false where there is none, and `note` says why.
 
     `state` is None where there is no such execution. `made`: the execution that a retry begins.

@@ -7,19 +7,18 @@ give, the newest first, at most LOOKED_AT_ROWS_MAX of them; the page says where 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import LOOKED_AT_ROWS_MAX, SEARCH_PAGE_ROWS
 from durable.store.operations.execution_tags import tags_of
 from durable.store.port import ReadsFace
 from durable.store.rows import ExecutionRow, State
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionFilter:
+class ExecutionFilter(FrozenRecord, frozen=True):
     """Which executions are meant. tags: all of these, name and value. since, until: when they were made, in ms.
 
     text: words, each of which stands in the id, the function, a tag, the arguments, the result, the error or the note;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from inspect import signature
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from durable.core import ids
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
+from durable.core.frozen_record import FrozenRecord
 from durable.executions.exported_record import export
 from durable.executions.record_fork import RecordFork
 from durable.functions.definition import known_as
@@ -28,8 +28,7 @@ RETRIED = frozenset({"failed", "lost", "cancelled", "timed_out"})
 """States of what can be retried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
+class Forked(FrozenRecord, frozen=True):
     """A new execution `id`, from `source`: how many recorded operations it has, and which of them are begun again.
 
     problem: why there is none, of many; then `id` is empty.

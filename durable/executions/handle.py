@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from durable.core.errors import NotFound, Waiting, not_found
 from durable.core.limits import CANCEL_GRACE_S
 from durable.core.value_codec import opened
-from durable.executions.stream_reader import StreamItem
 from durable.functions.failures import rebuild
 from durable.records.values import from_json
 from durable.store.rows import ExecutionRow
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
+    from durable.executions.stream_reader import StreamItem
 
 
 class Execution[T]:

@@ -16,7 +16,6 @@ from durable.functions.replay.execution_pass import place_of
 from durable.functions.replay.record import CANCEL, Recorded, read
 from durable.records.values import unpack
 
-FROM = ids.FORKED_FROM
 BEGAN = "durable:began"
 """Tag of a forked execution: when the first one was made, which is where its time begins (execution.md, L2)."""
 
@@ -133,7 +132,7 @@ class RecordFork:
         old = self.root["id"]
         limit = self.root["timeoutAt"]
         until = limit if limit >= TIME_MAX_MS else now_ms + limit - self.root["createdAt"]
-        tags = {**self.root["tags"], FROM: old.removeprefix(ids.PREFIX)}
+        tags = {**self.root["tags"], ids.FORKED_FROM: old.removeprefix(ids.PREFIX)}
         tags.setdefault(BEGAN, str(self.root["createdAt"]))
         tags.pop("resonate:schedule", None)
         tags.pop("durable:parent", None)
@@ -170,12 +169,12 @@ def _renamed(promise: dict[str, Any], old: str, new: str) -> dict[str, Any]:
     tags = {
         name: text if name == "durable:child" and settled else _moved(text, old, new)
         for name, text in promise["tags"].items()
-        if name != FROM
+        if name != ids.FORKED_FROM
     }
     if "durable:scope" in tags:
         tags["durable:scope"] = _moved(ids.PREFIX + tags["durable:scope"], old, new).removeprefix(ids.PREFIX)
-    if FROM in promise["tags"]:
-        tags[FROM] = promise["tags"][FROM]
+    if ids.FORKED_FROM in promise["tags"]:
+        tags[ids.FORKED_FROM] = promise["tags"][ids.FORKED_FROM]
     fields = ("state", "param", "value", "timeoutAt", "createdAt", "settledAt")
     return {"id": _moved(promise["id"], old, new), "tags": tags, **{name: promise.get(name) for name in fields}}
 

@@ -16,9 +16,12 @@ from datetime import timedelta
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
+import msgspec
+
 from durable.core.definition_id import file_of, source, spellings, where, where_of_file
 from durable.core.durations import SECONDS_MAX, ExecutionAge, retention_rules
 from durable.core.errors import BadArguments, Conflict, Fatal, RetryAfter
+from durable.core.frozen_record import FrozenRecord
 from durable.functions.failures import Rejection, raised, rebuild
 from durable.functions.pass_data import Companion
 from durable.functions.redefinition import Definition
@@ -216,7 +219,7 @@ class Function[**P, T_co]:
 
     @property
     def key(self) -> str:
-        """`where::name`, or the name alone where one is given: the name in the SDK's registry."""
+        """`where::name`, or the name alone where one is given: the name that tasks give."""
         return self.given_name or f"{self.where}::{self.name}"
 
     @property
@@ -291,8 +294,7 @@ class Function[**P, T_co]:
 # -- methods of configured instances ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DurableMethod:
+class DurableMethod(FrozenRecord, frozen=True, eq=False):
     """A method with `@durable.function`: of each registered instance of its class it is a function of its own."""
 
     fn: Callable[..., Awaitable[Any]]
@@ -309,8 +311,7 @@ class DurableMethod:
         return f"<durable method {self.fn.__qualname__}>"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class UnregisteredMethod:
+class UnregisteredMethod(FrozenRecord, frozen=True, eq=False):
     """A durable method of an instance that nobody registered: it can be called, and not started."""
 
     fn: Callable[..., Awaitable[Any]]
@@ -320,8 +321,7 @@ class UnregisteredMethod:
         return self.fn(self.instance, ctx, *args, **kwargs)
 
 
-@dataclass(slots=True)
-class _Instance:
+class _Instance(msgspec.Struct):
     """A registered object, its name, and its durable methods."""
 
     object: object

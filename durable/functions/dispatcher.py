@@ -1,4 +1,4 @@
-"""Every durable function of this process by identity, and the pass that the SDK calls for each."""
+"""Every durable function of this process by identity, and the pass that is run for each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Passes:
         order_scopes()
 
     def of(self, function: Function[..., Any]) -> Callable[..., Awaitable[Any]]:
-        """The callable that the SDK's registry holds for a function."""
+        """The callable that the runner of tasks has for a function."""
 
         async def attempt(task: PassTask, args: list[Any], kwargs: dict[str, Any]) -> Any:
             try:
@@ -60,7 +60,6 @@ class Passes:
             except Exception as error:  # the function's own are rejections by now
                 raise sdk.PlatformError([internal(f"pass {function.name}", error)]) from error
 
-        setattr(attempt, sdk.PASSES, True)
         return attempt
 
     async def _pass(self, function: Function[..., Any], task: PassTask, args: list[Any], kwargs: dict[str, Any]) -> Any:

@@ -13,11 +13,12 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, Self, cast
+
+import msgspec
 
 from capabilities.actors import errors as actor_errors
 from capabilities.sandbox import errors as sandbox_errors
@@ -134,8 +135,7 @@ def name_of(kind: type) -> str:
     return f"{'durable' if ours else kind.__module__}.{kind.__qualname__}"
 
 
-@dataclass(slots=True)
-class _Room:
+class _Room(msgspec.Struct):
     """The room left in a document: characters, and errors beside the first."""
 
     chars: int = DETAIL_CHARS_MAX

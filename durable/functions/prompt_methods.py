@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from capabilities.prompts.prompt import Quorum
-from durable.core.answer_types import Decision, Review
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_records import Asked, PromptOptions, asked
+
+if TYPE_CHECKING:
+    from capabilities.prompts.prompt import Quorum
+    from durable.core.answer_types import Decision, Review
 
 
 class Asking(ABC):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from capabilities.prompts.answer_rules import told
-from capabilities.prompts.prompt import AtDeadline, Form, Prompt
-from capabilities.standard.prompts import question
-from durable.core.answer_types import Decision, Review
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Denied, ExecutionTimedOut
+from durable.core.frozen_record import FrozenRecord
 from durable.records.values import adapter_of, from_json, to_json
+
+if TYPE_CHECKING:
+    from capabilities.prompts.prompt import AtDeadline, Form, Prompt
 
 ABSENT: Any = object()
 """No default was given: None may be one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(FrozenRecord, frozen=True):
     """A question as it is recorded, its deadline in seconds, and how the code gets the answer."""
 
     prompt: Prompt
@@ -30,6 +29,8 @@ class Asked:
 
     def value(self, record: Any) -> Any:
         """The shaped answer of a resolved promise. Denied; BadArguments when it has to be asked again."""
+        from capabilities.prompts.answer_rules import told
+
         found = told(self.prompt, "resolved", record)
         if found.error == "again":
             raise BadArguments(found.text)
@@ -39,6 +40,8 @@ class Asked:
 
     def late(self, error: ExecutionTimedOut) -> Any:
         """Return the answer that the deadline gives, or raise."""
+        from capabilities.prompts.answer_rules import told
+
         found = told(self.prompt, "rejected_timedout", None)
         if found.error == "denied":
             raise Denied(found.text) from None
@@ -66,6 +69,8 @@ class PromptOptions(TypedDict, total=False):
 
 def asked(form: Form, fields: dict[str, Any], options: PromptOptions, *, schema: Any = None) -> Asked:
     """A question with its arguments as Python objects. BadArguments; TypeError for an option that there is not."""
+    from capabilities.standard.prompts import question
+
     for name in options:
         if name not in PromptOptions.__annotations__:
             raise TypeError(f"{form}() got an unexpected keyword argument {name!r}")
@@ -84,6 +89,8 @@ def asked(form: Form, fields: dict[str, Any], options: PromptOptions, *, schema:
 
 
 def _shape(form: Form, prompt: Prompt, schema: Any, options: Any) -> Callable[[Any], Any]:
+    from durable.core.answer_types import Decision, Review
+
     annotation = Any if schema is None or isinstance(schema, dict) else schema
 
     def plain(value: Any) -> Any:

@@ -6,9 +6,10 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from capabilities.sandbox.wasm.wit_values import Err, Ok, Some, Variant
 from durable.core import ids
@@ -116,14 +117,13 @@ class InstanceCall:
         return None
 
 
-@dataclass(slots=True)
-class Instances:
+class Instances(msgspec.Struct):
     """The instances of one context: by component and name, the last call that was begun, and the task that owns it."""
 
     function_pass: FunctionPass
     ends: Ends
-    _last: dict[tuple[str, str], InstanceCall] = field(default_factory=dict)
-    _owners: dict[tuple[str, str], asyncio.Task[Any] | None] = field(default_factory=dict)
+    _last: dict[tuple[str, str], InstanceCall] = {}
+    _owners: dict[tuple[str, str], asyncio.Task[Any] | None] = {}
 
     def next(self, component: str, name: str, stateful: Stateful) -> InstanceCall:
         """The next call of an instance."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from resonate.types import PromiseRecord
 
-from capabilities.prompts.prompt import schema_of
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.core.limits import SIGNAL_NAME_CHARS_MAX
@@ -203,6 +202,8 @@ async def _or_default(operation: Operation[Any], default: Any) -> Any:
 
 def _schema(schema: Any) -> dict[str, Any] | None:
     """The JSON Schema that is recorded, for whoever sends."""
+    from capabilities.prompts.prompt import schema_of
+
     if schema is None or isinstance(schema, dict):
         return schema_of(schema, None)
     return schema_of(schema, adapter_of(schema))

@@ -15,7 +15,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -23,13 +22,15 @@ from types import FunctionType
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import STEP_THREADS_MAX
 from durable.functions.definition import NEVER, Function, Retry
 from durable.records.values import hints_of
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(FrozenRecord, frozen=True):
     """A callable as a step: its name in the record, how it is called, what it returns."""
 
     name: str
@@ -155,8 +156,7 @@ def _deliver(done: asyncio.Future[Any], outcome: tuple[Any, BaseException | None
 # -- what a step can know and change --------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Stopping:
+class Stopping(msgspec.Struct):
     """A flag: whether the function of a step under way was cancelled since it was begun. It holds nothing of either."""
 
     stopped: bool

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
 
 from capabilities.capability import identify_call
@@ -39,8 +39,7 @@ RETRY_HERE_S = 5.0
 """A longer wait for the next try holds nothing: the execution is suspended until then."""
 
 
-@dataclass(slots=True)
-class Leaf:
+class Leaf(msgspec.Struct):
     """One step, as the function pass performs it.
 
     When its function is cancelled it is stopped: what runs on the engine's loop gets CancelledError, a wait for the
@@ -52,7 +51,7 @@ class Leaf:
     retry: Retry
     stoppable: bool = False
     """Whether it runs on the engine's loop, where it can be cancelled."""
-    _stopping: Stopping = field(default_factory=lambda: Stopping(stopped=False))
+    _stopping: Stopping = msgspec.field(default_factory=lambda: Stopping(stopped=False))
     """The flag that the body can ask."""
     _runs: asyncio.Task[Any] | None = None
     """While the body runs."""

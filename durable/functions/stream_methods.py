@@ -22,7 +22,7 @@ from durable.functions.replay.record import OperationKey
 from durable.records.codec import decode, encode
 from durable.records.values import digest, to_json
 from durable.store.operations.signals import EXECUTION
-from durable.store.operations.streams import ITEM, ITEMS, POSITION, PUBLISH, STEP, STREAM
+from durable.store.protocol.stream_tags import ITEM, ITEMS, POSITION, PUBLISH, STEP, STREAM
 
 
 class ItemStream:

@@ -17,7 +17,7 @@ from durable.mcp.clients import ClientScope
 from durable.mcp.elicitation_forms import answer_of, form_of
 from durable.mcp.execution_report import clipped
 from durable.mcp.tool_host import ToolHost
-from durable.prompts.inbox import OpenPrompt
+from durable.prompts.open_prompt import OpenPrompt
 
 TASKS = "io.modelcontextprotocol/tasks"
 """The extension of tasks."""

@@ -20,7 +20,7 @@ from durable.engine.views import ServedFunctions, answer_command, iso
 from durable.functions.definition import Function
 from durable.mcp.clients import ClientScope
 from durable.mcp.tool_results import QuestionView
-from durable.prompts.inbox import OpenPrompt
+from durable.prompts.open_prompt import OpenPrompt
 from durable.prompts.signed_links import links_for
 from durable.sessions.language import Language, language_of
 from durable.sessions.session import Session

@@ -6,12 +6,16 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from durable.core.clock import Clock, is_replaced, now_ms
 from durable.core.events import BackgroundFailed, Observer
 from durable.core.limits import NOTICE_PAUSE_FACTOR, NOTICE_PAUSE_S_MAX, NOTICE_WAIT_S
-from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.inbox import Inbox
 from durable.prompts.reminders import due, next_ms, notice_id
+
+if TYPE_CHECKING:
+    from durable.prompts.open_prompt import OpenPrompt
 
 type Told = Callable[[OpenPrompt], Awaitable[None] | None]
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from capabilities.prompts.answer_rules import check_who, decide
-from capabilities.prompts.answer_validation import validated
-from capabilities.prompts.prompt import Prompt, Settlement, read_prompt
 from capabilities.prompts.states import PromptState, state_of
 from durable.core import ids
 from durable.core.answer_types import Given
@@ -30,31 +26,12 @@ from durable.core.observers import watching
 from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
 
+if TYPE_CHECKING:
+    from capabilities.prompts.prompt import Prompt, Settlement
+    from durable.prompts.open_prompt import OpenPrompt
+
 _TRIES_MAX = 1_000
 """How often an answer is looked at anew because others came in between: each time at least one of them was recorded."""
-
-
-type Notice = Literal["asked", "reminder", "escalated"]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenPrompt:
-    """A question that waits: its promise id, which execution asks, what, since when (ms), until when (ms).
-
-    For who is told of it (`Engine.on_prompt`), notice says why: it is asked, reminded of (the nth time), escalated.
-    """
-
-    id: str
-    execution: str
-    prompt: Prompt
-    created_at: int
-    timeout_at: int
-    notice: Notice = "asked"
-    nth: int = 0
-
-    @property
-    def question(self) -> str:
-        return self.prompt.question
 
 
 class Inbox:
@@ -68,6 +45,11 @@ class Inbox:
     async def open(self) -> list[OpenPrompt]:
         """All open questions, oldest first."""
         rows = await self._store.reads.prompts()
+        if not rows:
+            return []  # whoever watches looks often, and mostly nobody is asked: without pydantic then
+        from capabilities.prompts.prompt import read_prompt
+        from durable.prompts.open_prompt import OpenPrompt
+
         return [
             OpenPrompt(row.id, ids.execution_of(row.id), read_prompt(row.param), row.created_at, row.timeout_at)
             for row in rows
@@ -106,6 +88,10 @@ class Inbox:
         False when the question still waits for others. InvalidAnswer, NotAsked and BadArguments leave it as it was;
         Conflict names who answered first; AnswerLate.
         """
+        from capabilities.prompts.answer_rules import check_who, decide
+        from capabilities.prompts.answer_validation import validated
+        from capabilities.prompts.prompt import Settlement
+
         promise = await self.get(prompt_id)
         if promise["state"] != "pending":
             raise already(prompt_id, promise)
@@ -128,6 +114,9 @@ class Inbox:
         return True
 
     async def _one_of_several(self, prompt_id: str, prompt: Prompt, given: Given) -> bool:
+        from capabilities.prompts.answer_rules import decide
+        from capabilities.prompts.prompt import Settlement
+
         assert given.by is not None
         answer_id = f"{prompt_id}.{hashlib.sha256(given.by.encode()).hexdigest()[:32]}"
         nonce = uuid.uuid4().hex
@@ -168,6 +157,8 @@ class Inbox:
 
     async def answers(self, prompt_id: str) -> list[Given]:
         """The answers to a question: who said what, when and through which channel, in order; settled or not."""
+        from capabilities.prompts.prompt import Settlement
+
         found = (await self._store.request("call.list", {"execution": prompt_id})).data["promises"]
         several = sorted((_value(each) for each in found if each["state"] == "resolved"), key=lambda each: each["n"])
         given = [_given(each) for each in several]
@@ -205,6 +196,8 @@ def _plain(prompt_id: str, value: Any) -> Any:
 
 
 def _prompt(promise: dict[str, Any]) -> Prompt:
+    from capabilities.prompts.prompt import read_prompt
+
     return read_prompt(unpack((promise.get("param") or {}).get("data")))
 
 
@@ -240,6 +233,8 @@ def _given(found: Any) -> Given:
 
 def already(prompt_id: str, promise: dict[str, Any]) -> Conflict:
     """Why a question that is settled cannot be answered: who answered it, or AnswerLate."""
+    from capabilities.prompts.prompt import Settlement
+
     settlement = Settlement.from_record(_value(promise)) if promise["state"] == "resolved" else Settlement()
     state = state_of(promise["state"], declined=settlement.declined)
     if state is PromptState.EXPIRED:

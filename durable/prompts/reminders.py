@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from durable.core.limits import REMIND_S_MIN
-from durable.prompts.inbox import OpenPrompt
+
+if TYPE_CHECKING:
+    from durable.prompts.open_prompt import OpenPrompt
 
 
 def due(prompt: OpenPrompt, now_ms: int) -> list[OpenPrompt]:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from capabilities.prompts.prompt import Settlement
 from capabilities.prompts.states import PromptState, promise_states_of, state_of
 from durable.core import ids
 from durable.store.rows import PromiseRow, PromptRow
 
 if TYPE_CHECKING:
+    from capabilities.prompts.prompt import Settlement
     from durable.store.page_reads import PageReads
 
 READ_ROWS_MAX = 2_000
@@ -33,6 +33,8 @@ class SettledPrompt:
     @staticmethod
     def of(promise: PromiseRow) -> SettledPrompt:
         """The question of a promise, which may be open, too."""
+        from capabilities.prompts.prompt import Settlement
+
         answer = promise.value if promise.state == "resolved" else None
         settlement = Settlement() if answer is None else Settlement.from_record(answer)
         state = state_of(promise.state, declined=settlement.declined)

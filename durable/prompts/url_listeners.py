@@ -15,7 +15,6 @@ from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-import aiohttp
 import msgspec
 
 from durable.core.clock import Clock, now_ms
@@ -23,7 +22,6 @@ from durable.core.errors import BadArguments, Denied, DurableError, EngineClosed
 from durable.core.events import BackgroundFailed, Observer
 from durable.core.limits import POST_LOOK_S, POST_PAUSE_S, WEBHOOK_RETRY_S_MAX, WEBHOOK_S, WEBHOOK_SENDS_MAX
 from durable.core.retries import Retries
-from durable.prompts.webhooks import Webhook
 from durable.store.changes import Changes, StoreChange
 from durable.store.direct_store import DirectStore
 
@@ -164,7 +162,10 @@ class Poster:
 
     async def _post(self, post: _Claimed) -> str | None:
         """Send it; what is wrong when it was not taken. Denied where the address may not be reached."""
+        import aiohttp  # with the line below an HTTP client, which most engines do without
+
         from capabilities.standard.pinned_connection import client, parse_url, refusal_in
+        from durable.prompts.webhooks import Webhook
 
         url = parse_url(post.url, ("http", "https"))
         assert url.host is not None

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS, Clock, now_ms
@@ -23,7 +22,8 @@ from durable.core.events import BackgroundFailed, Notified, Observer
 from durable.core.limits import WEBHOOK_NOTIFIES_MAX, WEBHOOK_RETRY_S_MAX, WEBHOOK_S, WEBHOOK_SENDS_MAX
 from durable.core.retries import Retries
 from durable.prompts.channels import PromptChannel
-from durable.prompts.inbox import Inbox, OpenPrompt
+from durable.prompts.inbox import Inbox
+from durable.prompts.open_prompt import OpenPrompt
 from durable.prompts.reminders import notice_id
 from durable.prompts.signed_links import links_for
 from durable.store.changes import Changes
@@ -93,6 +93,8 @@ class Sender:
         clock: Clock = now_ms,
         retries: Retries | None = None,
     ) -> None:
+        import aiohttp  # an HTTP client, which an engine without webhooks does without
+
         self._webhook = webhook
         self._prompts = prompts
         self._key = key

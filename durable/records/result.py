@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from durable.core.errors import ExecutionError
+from durable.core.frozen_record import FrozenRecord
 from durable.records.displays import DISPLAY, Display, applied
 from durable.records.stored_output import CopyRow
 
@@ -66,8 +67,7 @@ def _listed(report: dict[str, Any], key: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(FrozenRecord, frozen=True):
     """The stored output of an execution; `dropped` counts the characters of its gaps."""
 
     stdout: str = ""
@@ -86,6 +86,9 @@ class Texts:
         displays = (Display.read(piece) for piece in texts[DISPLAY])
         whole = applied(display for display in displays if display is not None)
         return cls("".join(texts["stdout"]), "".join(texts["stderr"]), dropped, whole)
+
+
+NO_TEXTS = Texts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class Result:
         return self.value
 
     @classmethod
-    def from_record(cls, record: Any, printed: Texts = Texts()) -> Result:  # frozen
+    def from_record(cls, record: Any, printed: Texts = NO_TEXTS) -> Result:
         """From the decoded value of a resolved cell."""
         found = record if isinstance(record, dict) else {"value": record}
         printed = _printed(found) if printed == Texts() else printed
@@ -149,7 +152,7 @@ class Result:
         cls,
         execution_id: str,
         error: ExecutionError,
-        printed: Texts = Texts(),  # frozen
+        printed: Texts = NO_TEXTS,
         document: Mapping[str, Any] = MappingProxyType({}),
     ) -> Result:
         """From the rebuilt error of a rejected cell, and the document that it was rebuilt from."""

@@ -6,8 +6,9 @@ began takes that one's place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 type Stream = Literal["stdout", "stderr", "display", "failure", "next"]
 
@@ -33,8 +34,7 @@ class CopyRow(NamedTuple):
     length: int
 
 
-@dataclass(slots=True)
-class StoredCopy:
+class StoredCopy(msgspec.Struct):
     """`offset`: characters printed so far. `kept`: those stored. `limit`: the most that are."""
 
     limit: int

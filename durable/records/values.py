@@ -29,20 +29,33 @@ from collections.abc import (
     Sequence,
     ValuesView,
 )
+from contextlib import suppress
 from enum import Enum, StrEnum
 from functools import lru_cache
 from pathlib import Path, PurePath
 from types import UnionType
-from typing import Annotated, Any, NewType, TypeAliasType, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NewType,
+    TypeAliasType,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
-from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from durable.core.errors import BadArguments, NotEncodable
 from durable.core.limits import INT_BITS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX
 from durable.core.value_codec import unseal
 from durable.records import notation
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 JSON_BYTES_MAX = VALUE_BYTES_MAX * 3 // 4 - 2**10
 """Bytes that fit into a promise once they are base64, with room for what the record adds."""
@@ -313,8 +326,8 @@ class _Writer:
         if kept and self._form is not Form.PLAIN:
             return self._any(key, depth + 1)
         try:
-            return next(iter(to_jsonable_python({key: None})))
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+            return next(iter(_as_pydantic_has_it({key: None})))
+        except (ValueError, TypeError, RecursionError):
             raise _Refused(f"a key of type {_name(type(key))} has no JSON; use strings or numbers as keys") from None
 
     def _other(self, value: object, depth: int) -> Any:
@@ -359,8 +372,8 @@ class _Writer:
 
     def _scalar(self, value: object) -> Any:
         try:
-            written = to_jsonable_python(value, inf_nan_mode="constants")
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+            written = _as_pydantic_has_it(value)
+        except (ValueError, TypeError, RecursionError):
             raise _Refused(f"a value of type {_name(type(value))} has no JSON. {REMEDY}") from None
         return written if not isinstance(written, float) else self._float(written)
 
@@ -390,7 +403,7 @@ class _Writer:
         """A model as pydantic writes it where that reads back the same, so that its own serializers count."""
         try:
             fields = type(value).__pydantic_serializer__.to_python(value, by_alias=True)
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise _Refused(f"{_name(type(value))} cannot be written: {error}") from None
         try:
             noted = self._any(fields, depth)  # refuses iterators before anything iterates over them
@@ -400,14 +413,21 @@ class _Writer:
         except _Refused as refused:
             noted, problem = None, refused
         try:
-            written = _Writer(self._what, Form.PLAIN)._any(to_jsonable_python(value, inf_nan_mode="constants"), depth)
+            written = _Writer(self._what, Form.PLAIN)._any(_as_pydantic_has_it(value), depth)
             plain = self._form is Form.PLAIN or (self._form is Form.NOTED and _reads_back(value, written))
             if plain or problem is not None:
                 return written
-        except (_Refused, PydanticSerializationError, ValueError, TypeError, RecursionError):
+        except (_Refused, ValueError, TypeError, RecursionError):
             if problem is not None:
                 raise problem from None
         return noted
+
+
+def _as_pydantic_has_it(value: object) -> Any:
+    """The value as JSON builtins. ValueError (pydantic's own error is one), TypeError, RecursionError."""
+    from pydantic_core import to_jsonable_python  # a third of an engine's import, and plain values need none of it
+
+    return to_jsonable_python(value, inf_nan_mode="constants")
 
 
 def _reads_back(value: Any, written: Any) -> bool:
@@ -465,7 +485,7 @@ def _same(one: Any, other: Any) -> bool:
         )
     if isinstance(one, set | frozenset):
         return one == other and sorted(map(_order, one)) == sorted(map(_order, other))
-    if isinstance(one, BaseModel):
+    if _is_model(one):
         return _same(one.__dict__, other.__dict__) and _same(one.__pydantic_extra__, other.__pydantic_extra__)
     if dataclasses.is_dataclass(one) and not isinstance(one, type):
         names = [field.name for field in dataclasses.fields(one)]
@@ -474,6 +494,14 @@ def _same(one: Any, other: Any) -> bool:
         return bool(one == other)
     except Exception:  # comparisons are the user's
         return False
+
+
+def _is_model(value: object) -> bool:
+    if not hasattr(type(value), "__pydantic_serializer__"):
+        return False
+    from pydantic import BaseModel
+
+    return isinstance(value, BaseModel)
 
 
 DEFAULTS_MAX = 6
@@ -488,15 +516,21 @@ REPR_BITS_MAX = 14_000
 
 @lru_cache(maxsize=1024)
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+
     try:
         return TypeAdapter(annotation)
     except (PydanticSchemaGenerationError, PydanticUserError):
         return None
 
 
+def _checks_nothing(annotation: Any) -> bool:
+    return annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str)
+
+
 def adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
     """The validator of an annotation; None where it says nothing that can be checked."""
-    if annotation in (inspect.Parameter.empty, Any, object) or isinstance(annotation, str):
+    if _checks_nothing(annotation):
         return None
     try:
         return _adapter(annotation)
@@ -507,16 +541,49 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any] | None:
 _AS_THEY_ARE = (int, bool, float)
 """Types whose values any JSON has as they are."""
 
+_PLAIN = (int, bool, float, str, None, type(None))
+"""Types that msgspec reads as pydantic does where it reads them at all."""
+
+
+@lru_cache(maxsize=1024)
+def _plain_decoder_of(annotation: Any) -> msgspec.json.Decoder[Any] | None:
+    return msgspec.json.Decoder(annotation) if _is_plain(annotation) else None
+
+
+def _plain_decoder(annotation: Any) -> msgspec.json.Decoder[Any] | None:
+    """The reader of an annotation that is made of plain types alone: it needs no pydantic, whose import takes long."""
+    try:
+        return _plain_decoder_of(annotation)
+    except TypeError:  # an unhashable annotation
+        return None
+
+
+def _is_plain(annotation: Any) -> bool:
+    if annotation in _PLAIN:
+        return True
+    members = get_args(annotation)
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return len(members) == 2 and type(None) in members and all(map(_is_plain, members))
+    if get_origin(annotation) is dict:
+        return members[0] is str and _is_plain(members[1])
+    return get_origin(annotation) is list and _is_plain(members[0])
+
 
 def from_json(value: Any, annotation: Any, what: str) -> Any:
     """Recorded JSON builtins shaped to `annotation`; BadArguments names `what` and each field that does not fit."""
     if annotation in _AS_THEY_ARE and type(value) is annotation:
         return value
-    adapter = adapter_of(annotation)
-    if adapter is None and _is_simple(value):
+    if _checks_nothing(annotation) and _is_simple(value):
         return value
     text = msgspec.json.encode(value)
     noted = notation.MARK in text
+    decoder = None if noted else _plain_decoder(annotation)
+    if decoder is not None:
+        with suppress(msgspec.MsgspecError):  # it does not fit: pydantic says why, or is less strict
+            return decoder.decode(text)
+    adapter = adapter_of(annotation)
+    if adapter is None and _is_simple(value):
+        return value
     if noted:
         value = notation.read(value)
     if adapter is None:
@@ -526,6 +593,8 @@ def from_json(value: Any, annotation: Any, what: str) -> Any:
         if data is None and annotation is bytes:
             raise BadArguments(f"{what} does not fit bytes: in JSON bytes are base64 text, this is not")
         noted, value = (noted, value) if data is None else (True, data)
+    from pydantic import ValidationError
+
     try:
         # JSON mode: lists fit tuples and sets, strings fit dates and bytes, as in any JSON document.
         return adapter.validate_python(value) if noted else adapter.validate_json(text)
@@ -536,6 +605,8 @@ def from_json(value: Any, annotation: Any, what: str) -> Any:
 
 
 def _shaped(value: Any, adapter: TypeAdapter[Any], annotation: Any, what: str) -> Any:
+    from pydantic import ValidationError
+
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
@@ -767,11 +838,14 @@ def _plain(value: object, depth: int, budget: Iterator[int]) -> object:
 
 
 def _digestible(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return dict(value.__dict__)  # its sets are then sorted as any other
+    if _is_model(value):
+        found: Any = value
+        return dict(found.__dict__)  # its sets are then sorted as any other
+    from pydantic_core import to_jsonable_python
+
     try:
         encoded = to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="constants")
-    except (PydanticSerializationError, ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return f"<{type(value).__module__}.{type(value).__qualname__}>"
     if isinstance(encoded, float) and not math.isfinite(encoded):
         return repr(encoded)

@@ -6,12 +6,14 @@ read these.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class RetryView:
+from durable.core.frozen_record import FrozenRecord
+
+
+class RetryView(FrozenRecord, frozen=True):
     """The n-th retry of a step: why there is one, and when it is tried again."""
 
     step: str
@@ -20,8 +22,7 @@ class RetryView:
     next_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
+class ExecutionView(FrozenRecord, frozen=True):
     """An execution in a list. `stuck`: it could go on, and no living engine serves it or knows the capabilities of its
     session (`unknown_capabilities`), or `worker_stuck` says why its worker cannot."""
 
@@ -48,10 +49,10 @@ class ExecutionView:
     retry: RetryView | None = None
     """The next try of a step that failed, where one waits for its time."""
     worker_stuck: str | None = None
-    unknown_capabilities: list[str] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
+    unknown_capabilities: list[str] = msgspec.field(default_factory=list)
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
     """The words that it is found by."""
-    signals: list[str] = field(default_factory=list)
+    signals: list[str] = msgspec.field(default_factory=list)
     """The names of the signals that it waits for."""
     deployment: str = ""
     """Whose engines run it; "" for those of none, and where that is not decided yet."""
@@ -61,8 +62,7 @@ class ExecutionView:
     """The execution that has taken its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepView:
+class StepView(FrozenRecord, frozen=True):
     """A step, sleep, child, call or question of an execution.
 
     `attempts` counts those without progress, and the retries of a step, which are `retries`; `tries` how often a step's
@@ -80,13 +80,12 @@ class StepView:
     error: str | None
     note: str | None
     value: Any
-    retries: list[RetryView] = field(default_factory=list)
+    retries: list[RetryView] = msgspec.field(default_factory=list)
     tries: int = 0
     parent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PromptView:
+class PromptView(FrozenRecord, frozen=True):
     """An open question and the command that answers it."""
 
     id: str
@@ -104,14 +103,13 @@ class PromptView:
     form: str = "ask"
     many: bool = False
     initial: Any = None
-    to: list[str] = field(default_factory=list)
+    to: list[str] = msgspec.field(default_factory=list)
     quorum: int | str = 1
     reason: str | None = None
     secret: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SessionView:
+class SessionView(FrozenRecord, frozen=True):
     """A session: `idle`, `busy`, `unfinished` (cells left, nobody alive owns it) or `closed`."""
 
     name: str
@@ -124,8 +122,7 @@ class SessionView:
     created_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class PromiseView:
+class PromiseView(FrozenRecord, frozen=True):
     """A promise as it is, in the store's own words. `id` is whole."""
 
     id: str
@@ -138,8 +135,7 @@ class PromiseView:
     settled_at: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class QueueKeyView:
+class QueueKeyView(FrozenRecord, frozen=True):
     """A key of a queue: how many executions of it wait, and how many have begun and not ended."""
 
     key: str
@@ -147,8 +143,7 @@ class QueueKeyView:
     running: int
 
 
-@dataclass(frozen=True, slots=True)
-class QueueView:
+class QueueView(FrozenRecord, frozen=True):
     """A queue: `open`, `paused` or `draining`; its limits, None for none; how many executions wait for their time
     (`delayed`), stand in line (`waiting`) and have begun and not ended (`running`); how many have begun so far.
 
@@ -168,8 +163,7 @@ class QueueView:
     age: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleView:
+class ScheduleView(FrozenRecord, frozen=True):
     """A cron line and what runs at its ticks; `missed`: once, all or skip; `overlap`: allow, skip, queue or cancel.
 
     `jitter`: seconds. `skipped`: ticks that made nothing. `last_execution`: the newest that it started.
@@ -191,8 +185,7 @@ class ScheduleView:
     last_execution: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardView:
+class DiscardView(FrozenRecord, frozen=True):
     """A result that was thrown away, of the execution itself or of a step: its engine had lost the lease."""
 
     at: str
@@ -200,19 +193,20 @@ class DiscardView:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DetailView:
+class DetailView(FrozenRecord, frozen=True):
     """Everything about one execution."""
 
     execution: ExecutionView
     arguments: Any
     result: Any
     traceback: str | None
-    steps: list[StepView] = field(default_factory=list)
-    discards: list[DiscardView] = field(default_factory=list)
-    prompts: list[PromptView] = field(default_factory=list)
+    steps: list[StepView] = msgspec.field(default_factory=list)
+    discards: list[DiscardView] = msgspec.field(default_factory=list)
+    prompts: list[PromptView] = msgspec.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The execution's fields with the others beside them."""
+        from dataclasses import asdict
+
         found = asdict(self)
         return {**found.pop("execution"), **found}

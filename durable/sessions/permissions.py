@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capabilities.capability import Capabilities
+from capabilities.permissions.empty_manifest import EMPTY
 from capabilities.permissions.grants import Grant, read_grant
-from capabilities.permissions.levels import QUESTIONS
-from capabilities.permissions.manifest import Level, Manifest, database_path, parse_manifest, read_manifest
+from capabilities.permissions.levels import QUESTIONS, Level
 from capabilities.permissions.policy import Policy
 from durable.core.clock import now_ms
 from durable.core.errors import BadArguments, Conflict, StoreRefused
 from durable.sessions.calls.audit import Audit
 from durable.store.port import StoreFace
+
+if TYPE_CHECKING:
+    from capabilities.permissions.manifest import Manifest
 
 EVERYWHERE = "*"
 """The name under which permissions of all sessions are kept."""
@@ -30,6 +33,8 @@ def load_permissions(given: Permissions | None, level: Level | None) -> Manifest
     """A manifest from an object, a TOML file's path or a dict, its paths made absolute. BadArguments."""
     if given is None and level is None:
         return None
+    from capabilities.permissions.manifest import parse_manifest, read_manifest
+
     base = Path.cwd()
     if isinstance(given, str | Path):
         path = Path(given)
@@ -47,6 +52,8 @@ def load_permissions(given: Permissions | None, level: Level | None) -> Manifest
 
 def _absolute(manifest: Manifest, base: Path) -> Manifest:
     """Paths are what they are where the manifest is, whichever process reads them later."""
+    from capabilities.permissions.manifest import database_path
+
     update: dict[str, Any] = {}
     if manifest.filesystem is not None and manifest.filesystem.root is not None:
         root = str((base / Path(manifest.filesystem.root).expanduser()).resolve())
@@ -78,7 +85,7 @@ def asked_options(
 
 def defined_by(capabilities: Capabilities, grants: Iterable[str], manifest: Manifest | None = None) -> dict[str, Any]:
     """Where the user's own among what it may call are defined: whoever runs the session can load them from there."""
-    policy = Policy(manifest or read_manifest({}), grants)
+    policy = Policy(manifest or EMPTY, grants)
     found = {name: place for name, place in capabilities.own().items() if policy.may_have(name, now_ms())}
     return {"defined": found} if found else {}
 
@@ -109,7 +116,12 @@ def check_permissions(session: str, recorded: dict[str, Any], asked: dict[str, A
 
 def manifest_of(options: dict[str, Any]) -> Manifest:
     """The manifest that a session was made with."""
-    return read_manifest(options.get("permissions") or {}, "the session's manifest")
+    recorded = options.get("permissions")
+    if not recorded:
+        return EMPTY  # type: ignore[no-any-return]
+    from capabilities.permissions.manifest import read_manifest
+
+    return read_manifest(recorded, "the session's manifest")
 
 
 class PermissionChanges:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from bridge.launch.pool import WorkerPool
 from capabilities.call import EngineServices
@@ -17,8 +18,7 @@ from durable.sessions.ownership.javascript_image import Images
 from durable.store.port import StoreFace
 
 
-@dataclass(slots=True)
-class House:
+class House(msgspec.Struct):
     """The engine's parts that its sessions use, and what they do for each other."""
 
     store: StoreFace
@@ -30,14 +30,14 @@ class House:
     launcher: WorkerPool
     keeping: Retention
     audit: Audit
-    performing: CallsUnderWay = field(default_factory=CallsUnderWay)
-    epochs: dict[str, int] = field(default_factory=dict)
+    performing: CallsUnderWay = msgspec.field(default_factory=CallsUnderWay)
+    epochs: dict[str, int] = {}
     """The epoch under which each cell that runs here is run, by promise id."""
     forget: Callable[[str], None] = lambda _name: None
     """Drops what the engine has in memory of a session."""
     rested: Callable[[], None] = lambda: None
     """Told when a worker came to rest: others may wait for its place."""
-    images: Images = field(default_factory=Images)
+    images: Images = msgspec.field(default_factory=Images)
     """The compiled images that sessions of JavaScript are lent."""
     lent: EngineServices | None = None
     """The services of the engine for capabilities; set once, as it opens."""

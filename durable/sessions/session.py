@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from capabilities.permissions.manifest import Level
+from capabilities.permissions.levels import Level
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.durations import seconds
@@ -23,11 +23,8 @@ from durable.records.result import RestoreReport, Result, Texts
 from durable.records.stored_output import CopyRow
 from durable.records.values import digest, to_json, unpack
 from durable.sessions import namespace
-from durable.sessions.checkpoints.export import Exported
-from durable.sessions.checkpoints.history import Change, CheckpointInfo
 from durable.sessions.execution.cell import CellDone, CellParam, Failed, Pass, Transaction
 from durable.sessions.language import Language
-from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 from durable.sessions.output.live_output import DisplayEvent, Event, OutputEvent
 from durable.sessions.output.session_output import read_output
 from durable.sessions.ownership.session_confinement import forget_directory
@@ -35,6 +32,9 @@ from durable.sessions.permissions import Permissions, load_permissions
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
+    from durable.sessions.checkpoints.export import Exported
+    from durable.sessions.checkpoints.history import Change, CheckpointInfo
+    from durable.sessions.namespace import NamespaceLimits, Sources, Strategy, Variable
 
 
 type OnBusy = Literal["queue", "error"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+from durable.core.frozen_record import FrozenRecord
 
 
-@dataclass(frozen=True, slots=True)
-class StoreChange:
+class StoreChange(FrozenRecord, frozen=True):
     """The changes that a commit made, coarsely. A foreign one says only that another process committed something."""
 
     foreign: bool

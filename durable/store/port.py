@@ -12,38 +12,37 @@ from typing import TYPE_CHECKING, Protocol
 from durable.core.default_observer import log_event
 from durable.core.errors import StoreError
 from durable.core.value_codec import ValueCodec
-from durable.store.changes import StoreChange
-from durable.store.operations.halted_waits import Halt
-from durable.store.operations.leases import Held
-from durable.store.protocol.requests import Answer
-from durable.store.rows import (
-    DiscardRow,
-    EngineRow,
-    ExecutionRow,
-    OutputPage,
-    OutputRow,
-    PromiseRow,
-    PromptRow,
-    PublishedRow,
-    QueueKeyRow,
-    QueueRow,
-    SessionRow,
-    State,
-    StoppedElsewhere,
-    StoreFigures,
-    StreamEnd,
-    StreamPage,
-)
-from durable.store.sqlite.read_only import open_file
-from durable.store.sqlite.writer import Durability
 from durable.store.target import is_database, is_url, parsed
 
 if TYPE_CHECKING:
     from durable.core.events import Observer
+    from durable.store.changes import StoreChange
     from durable.store.direct_store import DirectStore
+    from durable.store.operations.halted_waits import Halt
+    from durable.store.operations.leases import Held
     from durable.store.postgres.chunks import DatabaseChunks
+    from durable.store.protocol.requests import Answer
     from durable.store.remote.chunks import RemoteChunks
     from durable.store.resonate_server.no_chunks import NoChunks
+    from durable.store.rows import (
+        DiscardRow,
+        EngineRow,
+        ExecutionRow,
+        OutputPage,
+        OutputRow,
+        PromiseRow,
+        PromptRow,
+        PublishedRow,
+        QueueKeyRow,
+        QueueRow,
+        SessionRow,
+        State,
+        StoppedElsewhere,
+        StoreFigures,
+        StreamEnd,
+        StreamPage,
+    )
+    from durable.store.sqlite.writer import Durability
 
 
 class ReadsFace(Protocol):
@@ -203,6 +202,21 @@ async def open_store(
     return store
 
 
+async def open_reader(target: str | Path, *, observer: Observer = log_event) -> StoreFace:
+    """The store of a command that only looks. StoreError.
+
+    A file is not opened to be written where nothing is to be done in it first (specs/store.md, F3).
+    """
+    if not (is_url(target) or is_database(target)):
+        from durable.store.sqlite.read_only import open_to_look
+
+        store = await open_to_look(parsed(target))
+        if store is not None:
+            store.codec = ValueCodec.from_environment()
+            return store
+    return await open_store(target, create=False, observer=observer)
+
+
 async def _open_store(
     target: str | Path, durability: Durability, create: bool, token: str | None, observer: Observer
 ) -> StoreFace:
@@ -213,7 +227,12 @@ async def _open_store(
         return await open_server(str(named), token=token, observer=observer)
     if is_database(target):
         return await open_direct(target, create=create, observer=observer)
-    return await open_file(named, durability=durability, create=create, observer=observer)
+    from durable.store.sqlite.read_only import ReadOnlyStore, is_read_only
+    from durable.store.sqlite.store import Store
+
+    if not create and is_read_only(named):
+        return await ReadOnlyStore.open(named)
+    return await Store.open(named, durability=durability, create=create, observer=observer)
 
 
 async def open_direct(target: str | Path, *, create: bool = True, observer: Observer = log_event) -> DirectStore:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from durable.core.frozen_record import FrozenRecord
 from durable.core.ids import DEPLOYMENT
 from durable.core.value_codec import decoded, is_placeholder, opened_if_possible
 from durable.store.protocol.requests import PromiseState, Record
@@ -24,8 +24,7 @@ suspended until an answer, a timer or a child settles. `interrupted`: halted. Th
 WORDS: tuple[State, ...] = get_args(State.__value__)
 
 
-@dataclass(frozen=True, slots=True)
-class PromiseRow:
+class PromiseRow(FrozenRecord, frozen=True):
     """A promise. `param` and `value` are the decoded JSON, or None; times in milliseconds since the epoch."""
 
     id: str
@@ -49,8 +48,7 @@ class OutlineRow(NamedTuple):
     settled_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionRow:
+class ExecutionRow(FrozenRecord, frozen=True):
     """An execution: its promise, its task, and who runs it."""
 
     id: str
@@ -84,16 +82,14 @@ class ExecutionRow:
         return bool(self.starts or self.deployment or DEPLOYMENT in self.tags)
 
 
-@dataclass(frozen=True, slots=True)
-class StoppedElsewhere:
+class StoppedElsewhere(FrozenRecord, frozen=True):
     """Executions and sessions that others stopped or took: executions without `exec:`, names of sessions."""
 
     executions: list[str]
     sessions: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardRow:
+class DiscardRow(FrozenRecord, frozen=True):
     """A result that was thrown away. `execution` and `step` are without `exec:`; equal where it was its own outcome."""
 
     execution: str
@@ -103,8 +99,7 @@ class DiscardRow:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PromptRow:
+class PromptRow(FrozenRecord, frozen=True):
     """An open question. `execution` is without `exec:`."""
 
     id: str
@@ -115,8 +110,7 @@ class PromptRow:
     timeout_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutputRow:
+class OutputRow(FrozenRecord, frozen=True):
     """A stretch of one stream, of `chars` characters; `offset` counts characters of all streams of its execution.
 
     `text` is all of it, the newest state of a line that was repainted, or nothing: then it was not kept.
@@ -138,8 +132,7 @@ class OutputRow:
         return 0 if self.text else self.chars
 
 
-@dataclass(frozen=True, slots=True)
-class OutputPage:
+class OutputPage(FrozenRecord, frozen=True):
     """One look of a reader at the output of an execution."""
 
     rewinds: int
@@ -150,8 +143,7 @@ class OutputPage:
     """From where the reader was, or from `rewound` on."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
+class SessionRow(FrozenRecord, frozen=True):
     """A session: its owner, its worker, how many executions it has had."""
 
     name: str
@@ -170,8 +162,7 @@ class SessionRow:
         return str(self.options.get("run", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRow:
+class StreamRow(FrozenRecord, frozen=True):
     """An item of a stream. `step`, `position`: of one that a step wrote, which step (by its promise) and the number of
     the item there."""
 
@@ -182,24 +173,21 @@ class StreamRow:
     written_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamPage:
+class StreamPage(FrozenRecord, frozen=True):
     """Items of a stream in order, and the offset at which the next page begins."""
 
     items: list[StreamRow]
     next_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEnd:
+class StreamEnd(FrozenRecord, frozen=True):
     """A stream of an execution, and the offset that its next item gets."""
 
     name: str
     next_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedRow:
+class PublishedRow(FrozenRecord, frozen=True):
     """The newest value of a key, and the number of its publication."""
 
     key: str
@@ -208,8 +196,7 @@ class PublishedRow:
     published_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRow:
+class EngineRow(FrozenRecord, frozen=True):
     """An engine that joined and has not left; whether it lives is the store's `engine_alive`."""
 
     engine: str
@@ -221,8 +208,7 @@ class EngineRow:
     """What it was started as; "" for nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRow:
+class QueueRow(FrozenRecord, frozen=True):
     """A queue: its state (open, paused, draining), its limits, and how many executions it has in which state.
 
     `delayed`: their time has not come. `waiting`: they stand in line, the first since `oldest_at` (ms; None where none
@@ -242,8 +228,7 @@ class QueueRow:
     oldest_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class QueueKeyRow:
+class QueueKeyRow(FrozenRecord, frozen=True):
     """A key of a queue: how many executions of it wait, and how many have begun and not ended."""
 
     key: str
@@ -251,8 +236,7 @@ class QueueKeyRow:
     running: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
+class StoreFigures(FrozenRecord, frozen=True):
     """Figures of a store for its operator. Times in milliseconds since the epoch, 0 where there is none."""
 
     executions: tuple[tuple[str, str, int], ...]
@@ -287,11 +271,11 @@ def opened_row[T](row: T) -> T:
     if isinstance(found, list):
         found = [opened_row(each) for each in found]
     elif isinstance(found, StreamPage):
-        found = replace(found, items=opened_row(found.items))
+        found = msgspec.structs.replace(found, items=opened_row(found.items))
     else:
         names = [name for name in ("param", "value") if is_placeholder(getattr(found, name, None))]
         if names:
-            found = replace(found, **{name: opened_if_possible(getattr(found, name)) for name in names})
+            found = msgspec.structs.replace(found, **{name: opened_if_possible(getattr(found, name)) for name in names})
     return found  # type: ignore[no-any-return]
 
 

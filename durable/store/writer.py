@@ -12,15 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import msgspec
 
 from durable.core.clock import Clock
 from durable.core.errors import StoreFull
 from durable.core.limits import CLOCK_BACK_MS, HELD_ELSEWHERE_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
 from durable.store.operations import dispatch, queue_admission
 from durable.store.operations.children import cancel_orphans
-from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, next_deadline, sweep
+from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, sweep
+from durable.store.operations.due_times import next_deadline
 from durable.store.operations.engines import bury
 from durable.store.operations.halted_waits import concerned, halts_of
 from durable.store.operations.large_values import LargeValues
@@ -47,8 +49,7 @@ _LOOK_REST = 4
 microsecond for each promise that is waited for here, and another process may commit a thousand times a second."""
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One request on its way through the writer. `outcome` is set when its transaction has committed, or has failed."""
 
     operation: Operation

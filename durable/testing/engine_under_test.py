@@ -21,7 +21,7 @@ from durable.testing.store_under_test import StoreFaults, StoreUnderTest
 from durable.testing.time_skipper import TimeSkipper
 
 if TYPE_CHECKING:
-    from durable.prompts.inbox import OpenPrompt
+    from durable.prompts.open_prompt import OpenPrompt
     from durable.store.sqlite.fault_points import Fault
 
 

@@ -14,7 +14,7 @@ from durable.functions.signal_methods import SIGNAL
 
 if TYPE_CHECKING:
     from durable.engine.engine import Engine
-    from durable.prompts.inbox import OpenPrompt
+    from durable.prompts.open_prompt import OpenPrompt
     from durable.store.rows import PromiseRow
 
 

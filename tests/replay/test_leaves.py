@@ -101,7 +101,7 @@ async def test_a_step_that_lost_its_lease_meanwhile_is_not_recorded_and_nothing_
 
 async def passes_end() -> None:
     """Return when no pass of a function is under way in this process."""
-    under_way = [task for task in asyncio.all_tasks() if "_finish" in repr(task) or "_bounded_execute" in repr(task)]
+    under_way = [task for task in asyncio.all_tasks() if "TaskRunner._" in repr(task)]
     if under_way:
         await asyncio.wait(under_way)
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 import durable
-from durable.functions.resonate import sdk
 from durable.store.operations.dispatch import execute_message
 from durable.store.protocol.requests import Answer
 from tests.waiting import until
@@ -26,9 +25,10 @@ async def counted(ctx: durable.Context) -> int:
 async def test_an_offer_that_waits_for_a_slot_is_not_queued_again(tmp_path: Path) -> None:
     runs.clear()
     async with durable.open(tmp_path / "s.db", durability="process") as engine:
-        runtime = engine._resonate._runtime
-        runtime.execute_sema = slots = asyncio.Semaphore(0)
-        places = sdk.slots_of(engine._resonate)
+        runtime = engine._runner
+        assert runtime is not None
+        runtime.places = slots = asyncio.Semaphore(0)
+        places = runtime.slots
         while places.take():
             pass
         offered = asyncio.Event()
@@ -38,11 +38,11 @@ async def test_an_offer_that_waits_for_a_slot_is_not_queued_again(tmp_path: Path
         assert not places.free()
         places.give()
         await asyncio.wait_for(offered.wait(), 10)
-        queued = len(runtime.bg_tasks)
+        queued = len(runtime.jobs)
         assert queued
         for _ in range(5):
             engine._connection._push(execute_message("exec:busy", 0))
-        assert len(runtime.bg_tasks) == queued
+        assert len(runtime.jobs) == queued
         slots.release()
         assert await execution.result() == 1
         engine._connection._push(execute_message("exec:busy", 0))  # it has ended: refused, and nothing waits for ever
@@ -95,7 +95,7 @@ async def promises(engine: durable.Engine) -> list[str]:
 
 
 async def no_slot_held(engine: durable.Engine) -> bool:
-    return sdk.slots_of(engine._resonate).held == 0
+    return engine.running == 0
 
 
 @pytest.mark.parametrize("place", ["path", "postgres"], indirect=True)
@@ -103,7 +103,8 @@ async def test_a_task_that_was_acquired_for_an_engine_which_closes_is_given_back
     async with durable.open(place) as engine:
         await engine.start(approved, id="order")
         await until(engine, lambda: waits_for_signal(engine))
-        engine._resonate._runtime.stopping = True  # as of a close that has begun
+        assert engine._runner is not None
+        engine._runner.stopping = True  # as of a close that has begun
         await engine.signal("order", "approved", "later")
         task = (await engine.store.request("task.get", {"id": "exec:order"})).data["task"]
         assert (task["state"], task["pid"]) == ("acquired", engine.engine_id)

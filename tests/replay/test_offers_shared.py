@@ -9,7 +9,6 @@ from pathlib import Path
 
 import durable
 from durable.core.limits import TASKS_MAX
-from durable.functions.resonate import sdk
 from tests.waiting import until
 from tests.warm_python import PYTHON
 
@@ -75,7 +74,8 @@ async def gated(ctx: durable.Context, gate: str) -> str:
 async def test_a_slot_that_is_free_again_takes_what_is_due(tmp_path: Path) -> None:
     gates.update({"first": asyncio.Event(), "others": asyncio.Event()})
     async with durable.open(tmp_path / "work.db", durability="process") as engine:
-        slots = sdk.slots_of(engine._resonate)
+        assert engine._runner is not None
+        slots = engine._runner.slots
         first = await engine.start(gated, "first")
         others = [await engine.start(gated, "others") for _ in range(TASKS_MAX - 1)]
         assert not slots.free()

@@ -11,7 +11,8 @@ from resonate.core import Core, _ExecFulfilled, _ExecSuspended
 from resonate.durable import DurableFunction
 from resonate.effects import ResonateEffects
 from resonate.registry import Registry
-from resonate.resonate import Resonate, _Runtime
+from resonate.send import Sender
+from resonate.transport import Transport
 
 from durable.functions.definition import NEVER, Retry
 
@@ -79,15 +80,12 @@ def test_core_runs_a_function_once_and_is_told_how_it_ended() -> None:
     assert "case _ExecSuspended(todos=todos):" in outer
 
 
-def test_the_runtime_has_slots_tasks_and_a_registry_by_key() -> None:
-    source = inspect.getsource(_Runtime.__init__)
-    assert "self.execute_sema" in source
-    assert "self.bg_tasks" in source
-    assert "self.stopping" in source
-    assert parameters(Resonate._bounded_execute) == ["self", "coro"]
-    assert parameters(Resonate._on_message) == ["self", "msg"]
-    assert "recv(self._on_message)" in inspect.getsource(Resonate.start)
+def test_what_runs_tasks_is_made_of_parts_that_import_no_http() -> None:
+    assert {"resolver", "heartbeat", "pid", "ttl", "retry_policy", "clock", "observer"} <= set(Core.__struct_fields__)
+    assert parameters(Transport.__init__) == ["self", "network", "sources", "observer"]
+    assert parameters(Sender.__init__)[:3] == ["self", "transport", "auth"]
     assert parameters(Core.on_message) == ["self", "task_id", "version"]
+    assert parameters(Core.execute_until_blocked_outer) == ["self", "task_id", "task_version", "promise", "preload"]
     assert "self._by_key" in inspect.getsource(Registry.__init__)
 
 

@@ -27,11 +27,11 @@ async def command(chosen: Settings, session: str | None, limit: int, before: int
     """
     from dataclasses import asdict
 
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.engine.views import iso
     from durable.sessions.calls.audit import read_audit
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         entries = await read_audit(store, session, limit, before)
         if session is not None and not entries and before is None and not session.startswith("token:"):
             await _require_session(store, session)

@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,6 +101,7 @@ async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float
         row = await find(store.reads, execution_id)
         serving = bool(grace) and await _cleans_up_here(out, store, row)
         if serving:  # before an engine is there, which would go on with the function meanwhile
+            import_module("durable.engine.engine")  # the grace is the code's, not the import's
             wish = {"id": ids.execution_promise(row.id), "reason": reason, "grace_ms": int(grace * 1000)}
             await store.request("execution.cancel", {**wish, "serves": True})
     end = _EndOfGrace(out, row.id, grace) if serving else nullcontext()

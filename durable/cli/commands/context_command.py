@@ -27,12 +27,12 @@ async def command(chosen: Settings, execution_id: str, stage: int | None, before
     With --json the messages of a stage are in a form that `durable.agents` takes back.
     """
     from durable.agents.context_chain import ContextChain
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import find
     from durable.core.errors import NotFound
 
     out = chosen.out()
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         row = await find(store.reads, execution_id)
         chain = ContextChain(store, row.id)
         stages = await chain.stages()

@@ -28,10 +28,10 @@ def command() -> None:
 @asynchronous
 async def list_(chosen: Settings) -> int:
     """All deployments, the newest first: their engines, and their executions that have not ended."""
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.engine.deployment_operations import list_deployments
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         found = await list_deployments(store)
     out = chosen.out()
     if out.json:

@@ -21,12 +21,12 @@ async def command(chosen: Settings, execution_id: str, file: str | None, open_va
 
     `durable import` recreates it from the document in another store. Encrypted values stay so in the record.
     """
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import find
     from durable.cli.text_output import to_text
     from durable.engine.execution_document import export_document
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         state = await export_document(store, await find(store.reads, execution_id), open_values=open_values)
     out = chosen.out()
     if file is None:

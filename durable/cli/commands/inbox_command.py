@@ -17,11 +17,11 @@ def command(watch: bool) -> int:
 
 
 async def _inbox(chosen: Settings) -> int:
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.text_output import line
     from durable.engine.views import prompt_view
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         views = [prompt_view(row, chosen.named) for row in await store.reads.prompts()]
     out = chosen.out()
     if out.json:

@@ -22,7 +22,7 @@ async def command(chosen: Settings, /, limit: int, before: str | None, count: bo
 
     --count counts at most 10,000 of each state, and does not take --text or more than one --where.
     """
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import find
     from durable.cli.tables import show_executions
     from durable.executions.execution_search import search
@@ -31,7 +31,7 @@ async def command(chosen: Settings, /, limit: int, before: str | None, count: bo
     out = chosen.out()
     if count and not wanted.is_indexed:
         raise click.UsageError("--count counts what an index says: not --text, and one --where")
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         if count:
             counts = await store.reads.count_executions(
                 session=wanted.session,

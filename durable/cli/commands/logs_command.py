@@ -27,13 +27,13 @@ async def command(chosen: Settings, execution_id: str, follow: bool) -> int:
 
     Of a SESSION: what its threads and tasks printed while none of its executions ran.
     """
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at, opened
     from durable.cli.execution_status import find
     from durable.store.output_reader import OutputReader
 
     execution_id = execution_id.removeprefix("exec:")
     out = chosen.out()
-    async with opened(chosen, create=False) as store:
+    async with opened(chosen, create=False) if follow else looked_at(chosen) as store:
         of_session = await _is_session(store.reads, execution_id)
         readers: dict[str, OutputReader] = {}
         changed = asyncio.Event()

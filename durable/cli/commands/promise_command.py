@@ -39,9 +39,9 @@ def create(promise_id: str, param: str | None, timeout: float | None, tags: tupl
 @asynchronous
 async def get(chosen: Settings, promise_id: str) -> int:
     """Show a promise."""
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         found = await _found(store, promise_id)
     return _show(chosen.out(), found)
 

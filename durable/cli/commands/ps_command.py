@@ -14,12 +14,12 @@ SESSIONS_MAX = 100
 @asynchronous
 async def command(chosen: Settings) -> int:
     """Executions that have not ended: what runs and where, what waits and for whom, what nobody serves (stuck)."""
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import unsettled
     from durable.cli.tables import show_executions
     from durable.sessions.execution.outcome import not_saved
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         out = chosen.out()
         for row in [row for row in await store.reads.sessions() if row.owner is not None][:SESSIONS_MAX]:
             for last in await store.reads.list_executions(session=row.name, limit=1):

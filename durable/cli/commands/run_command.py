@@ -113,7 +113,6 @@ async def _drive(
     words: tuple[str, ...],
     begun: _Begun,
 ) -> int:
-    from durable.cli import lazy_imports
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import CommandWork, drive
     from durable.cli.execution_wait import say_kept
@@ -122,7 +121,6 @@ async def _drive(
     from durable.cli.progress import Steps
     from durable.cli.report import report
 
-    lazy_imports.engine()
     out.protect()
     function = found_or_shown(out, source, name)
     args, kwargs = fit(function, words)

@@ -137,10 +137,10 @@ async def next_(chosen: Settings, schedule_id: str, count: int) -> int:
 @asynchronous
 async def list_(chosen: Settings) -> int:
     """All schedules, by id."""
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.engine.views import schedule_view
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         views = [schedule_view(each) for each in await _all(store)]
     out = chosen.out()
     if out.json:
@@ -176,7 +176,6 @@ async def delete(chosen: Settings, schedule_id: str) -> int:
 async def _create(
     chosen: Settings, schedule_id: str, cron: str, target: str, words: tuple[str, ...], options: dict[str, Any]
 ) -> int:
-    from durable.cli import lazy_imports
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import opened
     from durable.cli.load_target import found_or_shown, split_target
@@ -184,11 +183,12 @@ async def _create(
     from durable.core.cron import EVERY
     from durable.core.definition_id import SOURCE
     from durable.core.errors import Conflict
+    from durable.engine.engine import GROUP
     from durable.engine.views import schedule_view
     from durable.records.values import pack
 
     out = chosen.out()
-    group = lazy_imports.engine().GROUP
+    group = GROUP
     out.protect()
     function = found_or_shown(out, *split_target(target))
     args, kwargs = fit(function, words)
@@ -261,12 +261,12 @@ async def _all(store: StoreFace) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def _schedules(chosen: Settings) -> AsyncIterator[Schedules]:
-    from durable.cli import lazy_imports
     from durable.cli.engine_or_client import opened
+    from durable.engine.engine import GROUP
     from durable.engine.schedule_operations import Schedules
 
     async with opened(chosen, create=False) as store:
-        yield Schedules(store, lazy_imports.engine().GROUP)
+        yield Schedules(store, GROUP)
 
 
 def _tell(chosen: Settings, schedule: Schedule) -> int:

@@ -15,7 +15,6 @@ from durable.cli.exit_codes import Unusable
 from durable.cli.text_output import Out
 from durable.core import events
 from durable.core.limits import LEASE_MS
-from durable.functions.resonate.deferred_module import defer
 
 SECRET_VARIABLE = "DURABLE_WEBHOOK_SECRET"  # noqa: S105  # its name, not a secret
 
@@ -125,8 +124,6 @@ def _secret(file: str | None) -> str:
 
 
 async def _serve(chosen: Settings, offer: _Offer, hooks: _Hooks) -> int:
-
-    defer("aiohttp")  # only webhooks use it
     from durable.core.errors import BadArguments
     from durable.engine.store_doctor import examined
     from durable.http.access.host_check import HostCheck

@@ -24,11 +24,11 @@ def command() -> None:
 @asynchronous
 async def list_(chosen: Settings) -> int:
     """All sessions: how many executions each has had, and who holds it."""
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import served
     from durable.engine.views import session_view
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         living = await served(store)
         views = [session_view(row, living) for row in await store.reads.sessions() if not row.run]
     out = chosen.out()

@@ -27,12 +27,12 @@ async def command(chosen: Settings, execution_id: str, full: bool) -> int:
 
     With --json all of it, and its record, which `durable import` recreates it from in another store.
     """
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import find, served
     from durable.engine.views import detail_view
     from durable.executions import exported_record
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         row = await find(store.reads, execution_id)
         detail = await detail_view(store.reads, row, await served(store), chosen.named)
         exported = (

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @asynchronous
 async def command(chosen: Settings, execution_id: str, depth: int | None) -> int:
     """An execution with all that is under it: steps, children and their steps, cells and their calls."""
-    from durable.cli.engine_or_client import opened
+    from durable.cli.engine_or_client import looked_at
     from durable.cli.execution_status import find, served
     from durable.engine.step_tree import tree
     from durable.engine.views import detail_view
 
-    async with opened(chosen, create=False) as store:
+    async with looked_at(chosen) as store:
         row = await find(store.reads, execution_id)
         detail = await detail_view(store.reads, row, await served(store), chosen.named)
     out, nodes = chosen.out(), tree(detail.steps)

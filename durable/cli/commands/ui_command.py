@@ -23,9 +23,6 @@ async def command(chosen: Settings, port: int, no_browser: bool) -> int:
     import asyncio
     import secrets
 
-    from durable.functions.resonate.deferred_module import defer
-
-    defer("aiohttp")
     from durable.cli.engine_or_client import observers_of
     from durable.core.observers import Observers
     from durable.http.dashboard_mount import DashboardMount

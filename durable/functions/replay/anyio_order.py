@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from asyncio import events
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -46,7 +45,7 @@ def _put_in_order(backend: ModuleType) -> None:
     scope.__init__ = __init__
 
 
-class _WhenImported(MetaPathFinder):
+class _WhenImported:
     """anyio imports its backend when it is first used, which may be inside of a function."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:

@@ -13,10 +13,10 @@ import contextvars
 import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
 
 from durable.core.clock import now_ms
@@ -54,8 +54,7 @@ type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, Pr
 pending is settled by others."""
 
 
-@dataclass(slots=True, eq=False)
-class UnderWay:
+class UnderWay(msgspec.Struct, eq=False):
     """An operation that was begun and whose outcome is not delivered yet."""
 
     ordinal: int

@@ -7,9 +7,10 @@ operation is found by its name and digest, and position decides only among equal
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
+
+import msgspec
 
 from durable.core.errors import NonDeterminism
 
@@ -36,16 +37,15 @@ class Made(NamedTuple):
         return f"{self.kind} {self.name!r} (arguments {self.digest[:8] or 'none'})"
 
 
-@dataclass(slots=True)
-class Sequence:
+class Sequence(msgspec.Struct):
     """The recorded operations of one context, or of one capability of an execution, by position from 1."""
 
     place: str
-    recorded: dict[int, Made] = field(default_factory=dict)
+    recorded: dict[int, Made] = {}
     highest: int = 0
     concurrent: bool = False
-    _equal: dict[Made, list[int]] = field(default_factory=dict)
-    _within: dict[str, list[int]] = field(default_factory=dict)
+    _equal: dict[Made, list[int]] = {}
+    _within: dict[str, list[int]] = {}
     """Positions of equal operations, and of a scope's, as heaps: a long record is matched in linear time."""
 
     def add(self, position: int, made: Made) -> None:

@@ -17,10 +17,10 @@ import zlib
 from array import array
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from durable.core.errors import NonDeterminism
+from durable.core.frozen_record import FrozenRecord
 
 CANCEL = 0
 """Stands among the delivered ordinals for the request to cancel the function."""
@@ -57,8 +57,7 @@ CALL_KINDS = ("input",)
 """Operations whose promises are numbered among the calls of the execution, not among the function's children."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(FrozenRecord, frozen=True):
     """An operation as its promise has it. `number` is the last part of its id: `exec:<id>.3`, `exec:<id>:input:3`."""
 
     promise_id: str

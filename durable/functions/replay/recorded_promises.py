@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 PAGE_ROWS = 5_000
 """Promises a request: the writer answers others in between."""
@@ -13,11 +14,10 @@ class Asks(Protocol):
     async def request(self, kind: str, data: dict[str, Any], /) -> Any: ...
 
 
-@dataclass(slots=True)
-class ExecutionRecord:
+class ExecutionRecord(msgspec.Struct):
     """The calls, steps and children of an execution, in order of id, and what its task says beside them."""
 
-    promises: list[dict[str, Any]] = field(default_factory=list)
+    promises: list[dict[str, Any]] = []
     logged: str | None = None
     """Lines that each function had logged at the last suspension, as JSON."""
     cancelled: str | None = None

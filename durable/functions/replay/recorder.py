@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from resonate.error import PlatformError, ResonateError
-from resonate.send import PromiseFencing
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseSettleReq
 from resonate.types import Value as SdkValue
 
@@ -25,10 +24,27 @@ type Outcome = Any | Rejection
 """What a step or a nested function came to: JSON builtins, or its failure."""
 
 
+class HasPromise(Protocol):
+    """An answer that has a promise."""
+
+    @property
+    def promise(self) -> PromiseRecord: ...
+
+
+class FencedWrites(Protocol):
+    """Writes under a task's lease. ResonateError."""
+
+    async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> HasPromise:
+        """The promise: made, or the one of that id."""
+
+    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> HasPromise:
+        """The promise, settled by this or before."""
+
+
 class Recorder:
     """The promises of one pass, created and settled in order."""
 
-    def __init__(self, sender: PromiseFencing, fence: Fence | None, task_id: str, version: int) -> None:
+    def __init__(self, sender: FencedWrites, fence: Fence | None, task_id: str, version: int) -> None:
         self._sender = sender
         self._fence = fence
         self._task_id = task_id

@@ -68,10 +68,6 @@ class _NoRecorder:
         return None
 
 
-class _NoEffects:
-    task_version = 2
-
-
 def _unseen(_event: object) -> None:
     """Nobody is told: lines of the log were told when they were written."""
 
@@ -86,7 +82,7 @@ async def check_replay(
     cells: Cells,
 ) -> ReplayCheck:
     """Replay a record (`read_record`) over today's code of its function. root: the execution's own promise."""
-    task = sdk.PassTask(root, _NoEffects())
+    task = sdk.PassTask(root, version=2)
     run = ExecutionPass(
         root.id,
         _NoRecorder(),  # type: ignore[arg-type]

@@ -6,25 +6,40 @@ from typing import Any
 
 import msgspec
 from resonate.error import ServerError
-from resonate.send import Sender, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
+from resonate.observability import Event
+from resonate.send import Sender, TaskAcquireResult, TaskFenceResult, TaskRef
+from resonate.transport import Transport
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq
 
 from durable.core.errors import DurableError
 from durable.functions.resonate.fence import answered
 from durable.functions.resonate.lease_keeper import HeldTasks
-from durable.functions.resonate.store_ports import Lifecycle, record_of, release_reason, suspend_request, suspend_result
-from durable.store.port import StoreFace
+from durable.functions.resonate.store_ports import (
+    Lifecycle,
+    SuspendResult,
+    record_of,
+    release_reason,
+    suspend_request,
+    suspend_result,
+)
+from durable.store.port import SdkConnection, StoreFace
+
+
+def _quiet(event: Event) -> None:
+    """The SDK's events have no reader here: failures reach us through the release of their task."""
 
 
 class SenderPorts:
-    """`TaskLifecycle`, `PromiseFencing` and `TaskHeartbeating` of the SDK. `sender` is set when the SDK has made it."""
+    """The ports of a task runner (task_runner.py) onto a store elsewhere."""
 
-    sender: Sender
-
-    def __init__(self, store: StoreFace, held: HeldTasks, lifecycle: Lifecycle) -> None:
+    def __init__(self, connection: SdkConnection, store: StoreFace, held: HeldTasks, lifecycle: Lifecycle) -> None:
+        self.sender = Sender(Transport(connection, [connection]), None, observer=_quiet)
         self._store = store
         self._held = held
         self._lifecycle = lifecycle
+
+    def fence(self, id: str, version: int) -> None:
+        """There is none: each write is a request of its own."""
 
     async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
         if self._held.holds(id, version) and await self._renewed(id, version, pid):

@@ -1,23 +1,22 @@
-"""The SDK's two narrow ports onto a store in this process: task lifecycle and fenced effects, without JSON in between.
+"""The requests about tasks, and those under their leases, to a store in this process, without JSON in between.
 
-The SDK's own Sender does the same through an envelope of JSON; against a store that lives here that costs more than
-the store. A store elsewhere goes through the Sender.
+The SDK's Sender does the same through an envelope of JSON; against a store that lives here that costs more than the
+store. A store elsewhere goes through the Sender (http_ports.py).
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from resonate.error import PlatformError
-from resonate.send import Redirect, SuspendResult, TaskAcquireResult, TaskFenceResult, TaskRef
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskRecord
 from resonate_base import ResonateError
 
 from durable.core.errors import DurableError, EngineFailed
+from durable.core.frozen_record import FrozenRecord
 from durable.functions.resonate.fence import Fence, answered, fenced
 from durable.store.direct_store import DirectStore
 from durable.store.protocol.requests import (
@@ -29,12 +28,26 @@ from durable.store.protocol.requests import (
     PromiseSettle,
     RegisterCallback,
     TaskAcquire,
-    TaskAt,
     TaskFulfill,
-    TaskHeartbeat,
     TaskSuspend,
     Value,
 )
+
+type SuspendResult = Literal["suspended", "redirect"]
+"""Whether the task is suspended, or goes on at once, since something that it waits for has settled already."""
+
+
+class AcquiredTask(msgspec.Struct, frozen=True):
+    """A task that was acquired, with its promise. As the SDK's TaskAcquireResult has them."""
+
+    task: TaskRecord
+    promise: PromiseRecord
+
+
+class FencedPromise(msgspec.Struct, frozen=True):
+    """A promise as it is after a write under a lease. As the SDK's TaskFenceResult has it."""
+
+    promise: PromiseRecord
 
 
 class HaltTask(ResonateError):
@@ -54,11 +67,10 @@ def internal(what: str, error: Exception) -> ResonateError:
     return ResonateError(str(error if isinstance(error, EngineFailed) else EngineFailed(what, error)))
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension:
+class Suspension(FrozenRecord, frozen=True):
     """The remains of a pass: lines that each function has logged, and whether it heard of a cancellation."""
 
-    logged: dict[str, int] = field(default_factory=dict)
+    logged: dict[str, int] = msgspec.field(default_factory=dict)
     cancelled: bool | None = None
 
     def logged_json(self) -> str | None:
@@ -94,7 +106,7 @@ class Lifecycle(Protocol):
 
 
 class StorePorts:
-    """`TaskLifecycle`, `PromiseFencing` and `TaskHeartbeating` of the SDK, on a Store."""
+    """The ports of a task runner (task_runner.py) onto a Store."""
 
     def __init__(self, store: DirectStore, lifecycle: Lifecycle) -> None:
         self._store = store
@@ -107,15 +119,11 @@ class StorePorts:
     async def _send(self, kind: str, request: msgspec.Struct) -> tuple[int, dict[str, Any]]:
         return await answered(self._store.enqueue(kind, request))
 
-    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> AcquiredTask:
         request = TaskAcquire(id=id, version=version, pid=pid, ttl=ttl)
         # Internal: a power cut that loses this lease ends the engine that has it, too.
         _, data = await answered(self._store.enqueue("task.acquire", request, internal=True))
-        return TaskAcquireResult(
-            task=msgspec.convert(data["task"], TaskRecord),
-            promise=record_of(data["promise"]),
-            preload=[record_of(promise) for promise in data["preload"]],
-        )
+        return AcquiredTask(msgspec.convert(data["task"], TaskRecord), record_of(data["promise"]))
 
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
         settle = ActionSettle(kind="promise.settle", data=_settle(action))
@@ -140,17 +148,13 @@ class StorePorts:
     async def task_release(self, id: str, version: int) -> None:
         await self._lifecycle.release(id, version, release_reason())
 
-    async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> TaskFenceResult:
+    async def task_fence_create(self, id: str, version: int, req: PromiseCreateReq) -> FencedPromise:
         create = PromiseCreate(id=req.id, timeout_at=req.timeout_at, param=_value(req.param), tags=req.tags)
-        return TaskFenceResult(promise=record_of(await fenced(self.fence(id, version).create(create))), preload=[])
+        return FencedPromise(record_of(await fenced(self.fence(id, version).create(create))))
 
-    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> TaskFenceResult:
+    async def task_fence_settle(self, id: str, version: int, req: PromiseSettleReq) -> FencedPromise:
         found = await fenced(self.fence(id, version).settle(_settle(req)))
-        return TaskFenceResult(promise=record_of(found), preload=[])
-
-    async def task_heartbeat(self, pid: str, tasks: list[TaskRef]) -> None:
-        held = [TaskAt(id=task.id, version=task.version) for task in tasks]
-        await self._send("task.heartbeat", TaskHeartbeat(pid=pid, tasks=held))
+        return FencedPromise(record_of(found))
 
 
 def suspend_request(id: str, version: int, actions: list[PromiseRegisterCallbackData], left: Suspension) -> TaskSuspend:
@@ -165,14 +169,12 @@ def suspend_request(id: str, version: int, actions: list[PromiseRegisterCallback
 
 
 def suspend_result(answer: Answer) -> SuspendResult:
-    """The SDK's form of the answer."""
-    if answer.status == 300:
-        return Redirect(preload=[record_of(promise) for promise in answer.data["preload"]])
-    return "suspended"
+    """How the answer ends the pass."""
+    return "redirect" if answer.status == 300 else "suspended"
 
 
 def release_reason() -> BaseException | None:
-    """Why the SDK releases a task now: its Core does so inside its `except` block, so that error is being handled."""
+    """Why a task is released now: the runner does so inside its `except` block, so that error is being handled."""
     error = sys.exception()
     if isinstance(error, PlatformError):
         return next((cause for cause in error.causes if isinstance(cause, HaltTask | HandedBack)), error.cause)

@@ -47,7 +47,7 @@ class ServerEngine(Engine):
 
     @override
     def _require_serving(self, lacking: str) -> None:
-        if self._resonate is None:
+        if self._runner is None:
             raise Conflict(
                 f"this server has {lacking}, since it runs no engine: start it with `durable serve --engine`"
             )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import DurableError
-from durable.functions.resonate.deferred_module import defer
 from durable.integrations.jupyter.code_checks import completeness
 from durable.integrations.jupyter.kernel_sockets import KernelSocket, KernelSockets
 from durable.integrations.jupyter.kernel_wire import NOBODY, PROTOCOL, KernelMessage
@@ -249,7 +248,6 @@ def _failed(error: Exception) -> dict[str, Any]:
 
 def _load() -> Any:
     """Import the engine: most of a kernel's start, while its sockets answer already."""
-    defer("aiohttp")  # of stores on a URL
     found = import_module("durable.integrations.jupyter.cell_runner")
     gc.freeze()
     gc.enable()

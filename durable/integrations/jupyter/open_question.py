@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import getpass
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from capabilities.prompts.answer_validation import read_entry
 from durable.core.errors import DurableError, InvalidAnswer
 from durable.engine.engine import Engine
 from durable.integrations.jupyter.kernel_sockets import KernelSockets
 from durable.integrations.jupyter.kernel_wire import KernelMessage
-from durable.prompts.inbox import OpenPrompt
+
+if TYPE_CHECKING:
+    from durable.prompts.open_prompt import OpenPrompt
 
 
 class OpenQuestion:
@@ -70,6 +71,8 @@ class OpenQuestion:
             reply.cancel()
 
     async def _answered(self, prompt: OpenPrompt, text: str) -> bool:
+        from capabilities.prompts.answer_validation import read_entry
+
         value = read_entry(prompt.prompt, text)
         return await self._engine.answer(prompt.id, value, by=_user(), via="jupyter")
 

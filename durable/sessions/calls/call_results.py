@@ -6,8 +6,6 @@ import json
 from typing import Any, Literal
 
 from bridge.protocol.messages import Call, CallError, CallResult
-from capabilities.prompts.answer_rules import told
-from capabilities.prompts.prompt import read_prompt
 from durable.functions.failures import read_document
 from durable.records.values import unpack
 
@@ -41,6 +39,9 @@ def answered(call: Call, promise: dict[str, Any]) -> CallResult:
 
 def _answer(call: Call, promise: dict[str, Any], value: Any) -> CallResult:
     """A person's answer: text for `input`, else `{value}`, or `{again}` with why it has to be asked once more."""
+    from capabilities.prompts.answer_rules import told
+    from capabilities.prompts.prompt import read_prompt
+
     prompt = read_prompt(unpack((promise.get("param") or {}).get("data")))
     plain = not call.arguments.get("method")
     found = told(prompt.model_copy(update={"form": "input"}) if plain else prompt, promise["state"], value)

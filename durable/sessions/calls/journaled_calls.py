@@ -17,7 +17,6 @@ from capabilities.call import CapabilityCall, denied
 from capabilities.capability import Capabilities, Capability
 from capabilities.permissions.levels import QUESTIONS
 from capabilities.permissions.policy import Policy, PolicyDecision
-from capabilities.standard.prompts import Question, question
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
 from durable.core.errors import BadArguments, DurableError, EngineClosed, StoreRefused
@@ -28,7 +27,6 @@ from durable.functions.replay.matching import Made
 from durable.records.values import digest, pack, to_json
 from durable.sessions.calls.call_results import answered, ended, error, outcome, refused
 from durable.sessions.calls.call_settlement import failed_by, succeeded
-from durable.sessions.calls.permission_prompt import ask_for
 from durable.sessions.calls.session_policy import Permits
 from durable.sessions.execution.cell import Pass
 
@@ -105,6 +103,8 @@ class JournaledCalls:
         new: bool,
     ) -> dict[str, Any]:
         """The call's promise: the recorded one, or a new one under the decision that it is made with."""
+        from durable.sessions.calls.permission_prompt import ask_for
+
         if not new:
             return await self._create(capability, said, promise_id)
         allowed_by: PolicyDecision | None = None
@@ -310,6 +310,8 @@ def _called(known: Capabilities, call: Call) -> Capability | None:
 
 def _said(capability: Capability, call: Call) -> CallArguments:
     """The arguments of a call, bound and checked. BadArguments."""
+    from capabilities.standard.prompts import Question
+
     args, kwargs = call.arguments.get("args", []), call.arguments.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise BadArguments("a call's arguments are a list and a map")
@@ -331,6 +333,8 @@ def _said(capability: Capability, call: Call) -> CallArguments:
 
 
 def _question(args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    from capabilities.standard.prompts import question
+
     if len(args) > 1 or not kwargs.keys() <= {"secret"}:
         raise BadArguments("input() takes one argument: the question")
     text = str(args[0]) if args else ""

@@ -79,8 +79,8 @@ class Permits:
     async def functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]]:
         """The capabilities of `names` as a new worker is told them; a replay has to come by the recorded calls."""
         self._given = await self.names(called)
-        known = (self.house.capabilities.get(name) for name in self._given)
-        return [capability.described() for capability in known if capability is not None]
+        described = map(self.house.capabilities.described, self._given)
+        return [each for each in described if each is not None]
 
     async def new_functions(self, called: Collection[str] = ()) -> list[str | dict[str, Any]] | None:
         """The same, when they are others than the worker has; else None."""

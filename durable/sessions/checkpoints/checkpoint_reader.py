@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from checkpoint.engine_side.seal import check_place, fetch_table, identity, open
 from checkpoint.format.group_table import GroupTable
 from checkpoint.format.payload import CheckpointManifest
 from durable.core.errors import CheckpointError, NotFound, StoreRefused
+from durable.core.frozen_record import FrozenRecord
 from durable.store.port import StoreFace
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ TRIED_MAX = 5
 """Older checkpoints that are read whole to find one to go back to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(FrozenRecord, frozen=True):
     """A verified checkpoint: `payload` is what a worker restores from."""
 
     id: int

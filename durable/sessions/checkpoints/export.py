@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from checkpoint.format import archive, package_versions
 from checkpoint.format.payload import CheckpointManifest
 from checkpoint.format.signature import key_id
 from durable.core.errors import CheckpointTampered, Conflict
+from durable.core.frozen_record import FrozenRecord
 from durable.core.ids import check_session_name
 from durable.sessions.checkpoints.checkpoint_reader import Opened, Stored
 from durable.sessions.language import Language, language_of, language_option
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from durable.sessions.services import House
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
+class Exported(FrozenRecord, frozen=True):
     """A file that was written: its path, its size in bytes, and which key its checkpoint is signed with."""
 
     path: Path

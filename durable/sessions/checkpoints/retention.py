@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from checkpoint.blobs.directory import Blobs, DirectoryBlobs, Moved
 from checkpoint.format.signature import key_id
 from durable.core.errors import BadArguments
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import BLOB_GRACE_S, CHECKPOINTS_KEPT, SWEEP_ROWS
 from durable.store.port import StoreFace
 from durable.store.sqlite.file import reading
@@ -55,8 +56,7 @@ class Keep:
         return {"last": self.last, "age_ms": self.age_ms, "labelled": self.labelled}
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(FrozenRecord, frozen=True):
     """One engine's settings for checkpoints."""
 
     blobs: Blobs

@@ -16,6 +16,7 @@ from bridge.protocol.messages import Error
 from durable.core import ids
 from durable.core.definition_id import CELL
 from durable.core.errors import DurableError
+from durable.core.frozen_record import FrozenRecord
 from durable.functions.replay.matching import Journal
 from durable.records.result import Texts
 from durable.records.stored_output import CopyRow, StoredCopy, place
@@ -73,41 +74,35 @@ def cell_tags(session: str, nonce: str = "") -> dict[str, str]:
     return {"durable:session": session, "durable:function": FUNCTION_ID, "durable:nonce": nonce or uuid.uuid4().hex}
 
 
-@dataclass(frozen=True, slots=True)
-class CellDone:
+class CellDone(FrozenRecord, frozen=True):
     """The code ended; `value` is what the promise is resolved with."""
 
     value: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(FrozenRecord, frozen=True):
     """The code raised, or was given up; `document` is the error document the promise is rejected with."""
 
     document: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class CellWaits:
+class CellWaits(FrozenRecord, frozen=True):
     """The code waits for these promises."""
 
     promises: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CellHalted:
+class CellHalted(FrozenRecord, frozen=True):
     """The pass cannot go on, and nothing is settled: the task is halted with this error as its note."""
 
     error: DurableError
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(FrozenRecord, frozen=True):
     """Somebody else settled the promise or halted its task (cancel, deadline, interrupt): nothing is left to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(FrozenRecord, frozen=True):
     """The worker ended by itself: the attempt is over, the store counts it and decides whether there is another."""
 
     error: DurableError

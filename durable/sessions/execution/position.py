@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from bridge.protocol.messages import Checkpoint, Execute
+from durable.core.frozen_record import FrozenRecord
 from durable.sessions.execution.cell import Pass
 from durable.sessions.execution.outcome import recordable
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionPosition:
+class ExecutionPosition(FrozenRecord, frozen=True):
     """Where an execution was at a checkpoint. `outcome` is set at its end; `counters` are calls per capability.
 
     `iteration`: finished iterations of that statement's resumable loop.
@@ -20,7 +21,7 @@ class ExecutionPosition:
 
     execution: str = ""
     statement: int = 0
-    counters: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, int] = msgspec.field(default_factory=dict)
     output_offset: int = 0
     outcome: dict[str, Any] | None = None
     iteration: int = 0

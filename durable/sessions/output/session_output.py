@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from durable.core import ids
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import EARLIER_CHARS_MAX, FAILURES_MAX
 from durable.records.displays import shown
 from durable.records.stored_output import NEXT, CopyRow, StoredCopy, Stream
@@ -24,8 +26,7 @@ PAGE_ROWS = 1_000
 """Rows that are read at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
+class Earlier(FrozenRecord, frozen=True):
     """The output between two executions: text in the order in which it was printed, and failures."""
 
     text: str = ""
@@ -44,8 +45,7 @@ class Earlier:
         return cls(_shortened("".join(texts)), tuple(failures[:FAILURES_MAX]))
 
 
-@dataclass(slots=True)
-class SessionOutput:
+class SessionOutput(msgspec.Struct):
     """The record of one session's output between executions.
 
     A row of stream "next" names the execution that begins there: what stands between two of them was shown with the
@@ -60,10 +60,10 @@ class SessionOutput:
     posted: Callable[[int, asyncio.Future[Any]], None]
     """Told of characters on their way to the store."""
     _copy: StoredCopy | None = None
-    _rows: list[CopyRow] = field(default_factory=list)
+    _rows: list[CopyRow] = []
     """Since the last marker."""
-    _shown: dict[str, Earlier] = field(default_factory=dict)
-    _early: list[tuple[Stream, str, int]] = field(default_factory=list)
+    _shown: dict[str, Earlier] = {}
+    _early: list[tuple[Stream, str, int]] = []
     """Output that came before the record was looked at."""
 
     @property

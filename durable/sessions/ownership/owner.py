@@ -24,7 +24,7 @@ from durable.core.errors import (
 )
 from durable.functions.failures import Rejection
 from durable.functions.resonate import sdk
-from durable.functions.resonate.sdk import PlatformError, SdkContext
+from durable.functions.resonate.sdk import PassTask, PlatformError
 from durable.records.result import Texts
 from durable.sessions.execution.cell import CellDone, CellHalted, CellParam, CellWaits, Died, Failed, Gone, Pass
 from durable.sessions.execution.runner import LiveSession
@@ -58,10 +58,10 @@ class SessionHost:
         self.fresh: set[str] = set()
         """Cells whose tasks were acquired in the commit that saw this engine own their session."""
 
-    async def durable_execute(self, ctx: SdkContext, cell: dict[str, Any]) -> Any:
+    async def durable_execute(self, task: PassTask, args: list[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ARG002
         """One leaf of a cell: run it until its outcome or a wait. Holds nothing while the code waits."""
-        promise_id = ctx.info.id
-        request = msgspec.convert(cell, CellParam)
+        promise_id = task.id
+        (request,) = msgspec.convert(args, tuple[CellParam])
         leave: Callable[[], None] = _nowhere
         try:
             if request.session not in self._live:
@@ -73,12 +73,12 @@ class SessionHost:
                 await self.forget(request.session)
                 session = await self.live(request.session)
             try:
-                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
+                turn = await session.run(promise_id, request, first=task.first, begun=leave)
             except EngineClosed:
                 if session.ownership.state is not OwnerState.FORGOTTEN:
                     raise
                 session = await self.live(request.session)  # the answer came as it was being forgotten
-                turn = await session.run(promise_id, request, first=sdk.first_attempt(ctx), begun=leave)
+                turn = await session.run(promise_id, request, first=task.first, begun=leave)
         except (BadArguments, NotServed, EngineClosed, StoreRefused) as refused:
             # Not this engine's to run: it does not know a capability, another owner is alive, or it ends.
             raise PlatformError([sdk.HandedBack(str(refused))]) from None
@@ -94,7 +94,8 @@ class SessionHost:
             case Failed(document):
                 raise Rejection(json.dumps(document))
             case CellWaits(promises):
-                raise sdk.suspend_on(ctx, list(promises))
+                task.waits = list(promises)
+                raise sdk.Suspended
             case Gone():
                 raise PlatformError([sdk.ResonateError("settled by somebody else")])
             case Died(error):

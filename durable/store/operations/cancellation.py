@@ -21,7 +21,6 @@ from durable.store.protocol.requests import Answer, ExecutionCancel, Record, Ref
 _functions = msgspec.json.Decoder(list[str])
 
 DUE = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND cancel_at <= ? ORDER BY cancel_at, id"
-NEXT = "SELECT min(cancel_at) FROM tasks WHERE cancel_at IS NOT NULL"
 
 
 def cancel(tx: Tx, request: ExecutionCancel) -> Answer:

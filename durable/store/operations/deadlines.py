@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import HELD_ELSEWHERE_MS, QUEUE_AHEAD_MS, RETRY_MAX_MS
-from durable.store.operations import cancellation, queue_admission, queue_entries
+from durable.store.operations import queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
-from durable.store.operations.row_records import Queries, load_tags
+from durable.store.operations.row_records import load_tags
 from durable.store.operations.schedules import fire
 from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle_pending
 from durable.store.operations.transaction import Deadline, Tx
@@ -30,21 +30,6 @@ DEADLINES_MAX = 2**53
 """More promises than are due at any time."""
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
-)
-OVERDUE = (
-    f"SELECT min(timeout_at) FROM promises WHERE state='pending' AND timeout_at < {TIME_MAX_MS}",
-    "SELECT min(next_run_at) FROM schedules WHERE paused=0",
-    cancellation.NEXT,
-    queue_admission.RIPE,
-)
-"""The times of what any engine deals with as soon as it is due."""
-_NEXT = " UNION ALL ".join(
-    (
-        *OVERDUE,
-        "SELECT min(lease_at) FROM tasks WHERE state='acquired' AND lease_at > ?1",
-        "SELECT min(due) FROM tasks WHERE state='pending' AND due IS NOT NULL AND due > ?1",
-        queue_admission.NEXT,
-    )
 )
 
 
@@ -118,12 +103,3 @@ def follow_clock(tx: Tx) -> None:
         (tx.now, QUEUE_AHEAD_MS),
     )
     tx.effects.rescan = True
-
-
-def next_deadline(queries: Queries, now: int) -> int:
-    """The next time anything is due after now.
-
-    An overdue task that nobody here serves does not count, nor does a lease that ran out and is another process's.
-    """
-    found = [row[0] for row in queries.rows(_NEXT, (now,))]
-    return min((each for each in found if each is not None), default=TIME_MAX_MS)

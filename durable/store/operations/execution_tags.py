@@ -5,10 +5,14 @@ They stand among the tags of the execution's promise, as `durable:tag:<name>`; t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from durable.core.limits import EXECUTION_TAGS_MAX, TAG_NAME_CHARS_MAX, TAG_VALUE_CHARS_MAX
 from durable.store.operations.row_records import dump, load_tags
-from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, ExecutionTag, Refused
+
+if TYPE_CHECKING:
+    from durable.store.operations.transaction import Tx
 
 TAG = "durable:tag:"
 

@@ -7,7 +7,6 @@ process that takes one puts that time off; one that dies with it leaves it to th
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -37,6 +36,8 @@ def is_url(address: str) -> bool:
     """Whether an address is an http(s) URL without a user, as a listener may have one."""
     if _URL.match(address) is None:
         return False
+    from urllib.parse import urlsplit  # addresses of engines are no URLs, and never come here
+
     try:
         parts = urlsplit(address)
         return bool(parts.hostname) and parts.port != 0

@@ -27,6 +27,7 @@ from durable.store.protocol.requests import (
     RegisterListener,
     Value,
 )
+from durable.store.protocol.stream_tags import is_write
 
 _ADDRESS = re.compile(r"poll://(?:(?P<any>any)@|uni@(?=[^/]+/))(?P<group>[^/@\s]+)(?:/(?P<pid>[^\s]+))?\Z")
 
@@ -109,7 +110,7 @@ def check_create(request: PromiseCreate, tags: dict[str, str]) -> None:
     _delay(tags)
     if signals.SIGNAL in tags:
         signals.check_wait(request.id, tags)
-    if streams.is_write(tags):
+    if is_write(tags):
         streams.check_write(request.id, tags)
 
 
@@ -153,7 +154,7 @@ def create_promise(
     branch = tags.get("resonate:branch")
     tx.lock_promise(request.id)
     own = (external, None if branch == request.id else branch, tags.get("durable:capability"))
-    if streams.is_write(tags):
+    if is_write(tags):
         return streams.write(tx, request, tags, own)
     data = tx.values.stored(param.data)
     row = (request.id, state, headers, data, None, None, text, request.timeout_at, created_at, settled_at)

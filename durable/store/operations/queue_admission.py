@@ -25,12 +25,6 @@ _ADMISSIBLE = (
     " AND (q.concurrency IS NULL OR q.running < q.concurrency)"
     " AND EXISTS (SELECT 1 FROM queue_lines l WHERE l.queue=q.name AND l.open=1) LIMIT 1"
 )
-NEXT = (
-    f"SELECT min(next_start_at)-{QUEUE_AHEAD_MS} FROM queues WHERE waiting > 0 AND next_start_at > ?1+{QUEUE_AHEAD_MS}"
-)
-"""When the rate of a queue in which something waits admits more."""
-RIPE = "SELECT min(ready_at) FROM queue_entries WHERE state='delayed'"
-"""When the first of the delayed entries stands in its line."""
 
 
 def anything(queries: Queries, now: int) -> bool:

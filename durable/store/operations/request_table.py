@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from durable.core.frozen_record import FrozenRecord
 from durable.store.operations import (
     actors,
     cancellation,
@@ -55,8 +55,7 @@ def _step_create(request: requests.TaskFence) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(FrozenRecord, frozen=True):
     """One kind of request.
 
     `internal` says whether losing it in a power cut could not be noticed: only then may a batch go without a sync. A

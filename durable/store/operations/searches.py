@@ -7,19 +7,21 @@ stretch, as of its place among the requests; the rest is looked at on the readin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import SEARCH_ROWS, SEARCH_ROWS_READ
 from durable.store.operations.row_records import PROMISE, Row, dump
-from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import Answer, Record
+
+if TYPE_CHECKING:
+    from durable.store.operations.transaction import Tx
 
 SEARCH_DEFAULT = 100
 """Records of a page, when nothing is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(FrozenRecord, frozen=True):
     """`where` are conditions on a row of `table`, joined by AND; `name` is what the answer calls the records."""
 
     name: str
@@ -47,8 +49,7 @@ class Search:
         return Answer(200, data)
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(FrozenRecord, frozen=True):
     """A search that goes on after an id, with what it found so far."""
 
     search: Search

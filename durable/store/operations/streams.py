@@ -15,25 +15,10 @@ from durable.store.operations.row_records import PROMISE, dump
 from durable.store.operations.signals import EXECUTION
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import EMPTY, PromiseCreate, Record, RecordPromise, Refused
-
-STREAM = "durable:stream"
-"""Tag of a write: the name of its stream."""
-ITEMS = "durable:items"
-"""Tag of a write: how many items it has; one where it is left out."""
-PUBLISH = "durable:publish"
-"""Tag of a publication: its keys, as JSON."""
-STEP = "durable:step"
-POSITION = "durable:position"
-ITEM = "durable:item"
-"""Tags of a step's write: its step, the number of its first item there, the digest of what it writes."""
+from durable.store.protocol.stream_tags import ITEM, ITEMS, POSITION, PUBLISH, STEP, STREAM, is_write
 
 _OF_P = ", ".join(f"p.{column}" for column in PROMISE.split(","))
 _keys = msgspec.json.Decoder(list[str])
-
-
-def is_write(tags: dict[str, str]) -> bool:
-    """Whether a promise with these tags is a write or a publication."""
-    return STREAM in tags or PUBLISH in tags
 
 
 def check_write(promise_id: str, tags: dict[str, str]) -> None:

@@ -9,7 +9,6 @@ is collected in `Effects` and happens only after the commit; a rolled back trans
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import msgspec
@@ -62,8 +61,7 @@ _MAKE_CHECKPOINT = f"INSERT INTO checkpoints ({CHECKPOINT}) VALUES (?,?,?,?,?,?,
 _END_TASK = f"{END_TASK} RETURNING session, n, function, queue"
 
 
-@dataclass(slots=True)
-class MessageEnd:
+class MessageEnd(msgspec.Struct):
     """A connection of this process that takes messages: an engine's, or a client's."""
 
     engine: str
@@ -99,55 +97,54 @@ class Deadline(msgspec.Struct, frozen=True):
     timer: bool
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(msgspec.Struct):
     """The effects of a commit on others."""
 
-    settled: dict[str, Record] = field(default_factory=dict)
+    settled: dict[str, Record] = {}
     """External promises settled, by id."""
-    internal: dict[str, Record] = field(default_factory=dict)
+    internal: dict[str, Record] = {}
     """The others, by id: nobody but waiters of this process is told at once."""
-    ready: list[str] = field(default_factory=list)
+    ready: list[str] = []
     """Tasks that became due."""
-    unblocked: list[tuple[str, Record]] = field(default_factory=list)
+    unblocked: list[tuple[str, Record]] = []
     """Listeners' addresses and the promise each waited for."""
-    pushes: list[tuple[MessageEnd, str]] = field(default_factory=list)
+    pushes: list[tuple[MessageEnd, str]] = []
     """Messages for connections of this process."""
-    begun: list[tuple[MessageEnd, str, int, Record]] = field(default_factory=list)
+    begun: list[tuple[MessageEnd, str, int, Record]] = []
     """Tasks that were acquired for engines of this process: id, version, promise."""
-    output: set[str] = field(default_factory=set)
+    output: set[str] = msgspec.field(default_factory=set)
     """Executions that printed."""
-    streams: set[str] = field(default_factory=set)
+    streams: set[str] = msgspec.field(default_factory=set)
     """Executions that wrote to a stream or published, by their promises."""
-    stopped: set[str] = field(default_factory=set)
+    stopped: set[str] = msgspec.field(default_factory=set)
     """Tasks that were suspended or halted."""
-    halted: dict[str, str] = field(default_factory=dict)
+    halted: dict[str, str] = {}
     """The stopped tasks that were halted, and why."""
-    cancelled: set[str] = field(default_factory=set)
+    cancelled: set[str] = msgspec.field(default_factory=set)
     """Functions that are to end: they may clean up first."""
-    orphans: dict[str, str] = field(default_factory=dict)
+    orphans: dict[str, str] = {}
     """Child executions that are to be cancelled, and why, before the transaction ends."""
-    halts: dict[str, Halt] = field(default_factory=dict)
+    halts: dict[str, Halt] = {}
     """Halts of promises that somebody waits for here, by the promises' ids; looked at after the commit."""
-    prompts: set[str] = field(default_factory=set)
+    prompts: set[str] = msgspec.field(default_factory=set)
     """Questions that were asked."""
-    sessions: set[str] = field(default_factory=set)
+    sessions: set[str] = msgspec.field(default_factory=set)
     """Sessions whose owner, worker or cells changed."""
-    dead: list[tuple[str, int]] = field(default_factory=list)
+    dead: list[tuple[str, int]] = []
     """Engines found dead, and how many tasks each held."""
-    queues: set[str] = field(default_factory=set)
+    queues: set[str] = msgspec.field(default_factory=set)
     """Queues in which something waits that did not, or a place is free."""
-    admissible: set[str] = field(default_factory=set)
+    admissible: set[str] = msgspec.field(default_factory=set)
     """Those of them of which nobody has looked yet whether more may begin."""
     rescan: bool = False
     """Tasks that were not offered before may be now: an engine came or a session got free."""
     peers: bool = False
     """Other processes should look."""
-    policies: set[str] = field(default_factory=set)
+    policies: set[str] = msgspec.field(default_factory=set)
     """Sessions whose permissions changed, or `*` for everybody's."""
     posts: bool = False
     """Messages for URLs wait to be sent."""
-    notes: list[Note] = field(default_factory=list)
+    notes: list[Note] = []
     """What observers are told of queues and schedules."""
 
     def queue_changed(self, queue: str) -> None:

@@ -14,7 +14,7 @@ import psycopg
 from durable.core.clock import Clock
 from durable.core.errors import StoreError, StoreFull, StoreUnreachable
 from durable.core.limits import LIVENESS_CHECK_S
-from durable.store.operations.deadlines import OVERDUE, next_deadline
+from durable.store.operations.due_times import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
 from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
 from durable.store.operations.row_records import Row

@@ -31,6 +31,9 @@ _HINT = {
 }
 
 
+_IN_A_URI = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-"
+"""Characters that stand for themselves in an URI."""
+
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """The errors of using a file. The second comes of a damaged one whose own words end up in SQLite's message."""
 
@@ -63,10 +66,14 @@ def unwritable(path: Path, error: OSError, what: str = "cannot be opened for wri
 
 def migrations() -> list[str]:
     """The numbered scripts in order; script i brings the schema from version i to i + 1."""
+    return [path.read_text("utf-8") for path in _scripts()]
+
+
+def _scripts() -> list[Path]:
     directory = Path(__file__).with_name("migrations")  # importlib.resources would bring zipfile
-    names = sorted(each.name for each in directory.iterdir() if each.name.endswith(".sql"))
-    assert [int(name.removesuffix(".sql")) for name in names] == list(range(1, len(names) + 1))
-    return [(directory / name).read_text("utf-8") for name in names]
+    found = sorted(path for path in directory.iterdir() if path.suffix == ".sql")
+    assert [int(path.stem) for path in found] == list(range(1, len(found) + 1))
+    return found
 
 
 def locate(path: str | Path, *, create: bool) -> Path:
@@ -166,7 +173,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     # SQLite makes its files beside the store even for a reader, and only who may write takes them away again.
     mode = "rw" if os.access(path, os.W_OK) else "ro&immutable=1" if recovered else "ro"
     try:
-        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        uri = f"{address(path.absolute())}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as found:
             found.execute("PRAGMA query_only=ON")
             if not recovered:
@@ -195,6 +202,20 @@ def check_version(path: Path, version: int, newest: int) -> None:
             f"store {str(path)!r} has schema version {version}, this durable-exec knows up to {newest};"
             " upgrade durable-exec"
         )
+
+
+def address(path: Path) -> str:
+    """An absolute path as SQLite's URI. `as_uri` would bring urllib, which an engine does without."""
+    text = os.fsencode(path)
+    return "file:" + "".join(chr(byte) if chr(byte) in _IN_A_URI else f"%{byte:02x}" for byte in text)
+
+
+def is_current(connection: sqlite3.Connection) -> bool:
+    """Whether it is a store with the schema of this durable-exec. Errors of SQLite."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    return bool(
+        application == APPLICATION_ID and connection.execute("PRAGMA user_version").fetchone()[0] == len(_scripts())
+    )
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

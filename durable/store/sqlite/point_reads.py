@@ -12,10 +12,11 @@ from pathlib import Path
 from durable.core.clock import Clock
 from durable.store.direct_store import PointReads
 from durable.store.operations import actors
-from durable.store.operations.deadlines import next_deadline
+from durable.store.operations.due_times import next_deadline
 from durable.store.operations.halted_waits import Halt, halts_of
 from durable.store.promise_standing import UNKNOWN, Standing
 from durable.store.protocol.requests import Record
+from durable.store.sqlite.file import address
 from durable.store.sqlite.transaction import SqliteLook
 
 _STANDING = (
@@ -37,7 +38,7 @@ class Glance(PointReads):
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
-        uri = f"{path.absolute().as_uri()}?mode=ro"
+        uri = f"{address(path.absolute())}?mode=ro"
         self._connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
 
     def standing(self, promise_id: str) -> Standing:

@@ -1,4 +1,4 @@
-"""A store that can only be looked at, for instance a mounted backup (specs/store.md, F2)."""
+"""A store that is only looked at: a mounted backup, or any file by a command that reads (specs/store.md, F2, F3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -16,21 +16,19 @@ from durable.core.clock import now_ms
 from durable.core.errors import StoreError, StoreRefused
 from durable.core.value_codec import ValueCodec
 from durable.store import owner_check
-from durable.store.changes import StoreChange
-from durable.store.operations.large_values import LargeValues
-from durable.store.operations.leases import EngineLeases, Held
-from durable.store.operations.request_table import KINDS
-from durable.store.operations.searches import Unfinished
-from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, Refused
-from durable.store.rows import PromiseRow
+from durable.store.operations.due_times import anything_due
+from durable.store.operations.row_records import Row
 from durable.store.sqlite import file
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.reads import SqliteReads
-from durable.store.sqlite.store import Store
-from durable.store.sqlite.transaction import SqliteTx
-from durable.store.sqlite.value_files import ValueFiles
 from durable.store.target import MEMORY, is_database, is_url, parsed
+
+if TYPE_CHECKING:
+    from durable.store.changes import StoreChange
+    from durable.store.operations.leases import Held
+    from durable.store.operations.request_table import Operation
+    from durable.store.protocol.requests import Answer
+    from durable.store.rows import PromiseRow
 
 LOOK_S = 1.0
 """How often whoever watches is told to look again: another machine may write what is mounted read-only here."""
@@ -61,7 +59,6 @@ class ReadOnlyStore:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._liveness = Liveness(self.directory)
-        self._leases = EngineLeases(self._liveness, self._loop)
         self._watchers: set[asyncio.TimerHandle] = set()
 
     @property
@@ -92,6 +89,9 @@ class ReadOnlyStore:
 
     async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
         """Answer a request that only reads. StoreRefused as any store; StoreError for one that writes."""
+        from durable.store.operations.request_table import KINDS  # all that a writer can do: lists need none of it
+        from durable.store.operations.searches import Unfinished
+
         known = KINDS.get(kind)
         if known is None:
             raise StoreRefused(kind, 400, f"unknown kind {kind!r}")
@@ -102,15 +102,20 @@ class ReadOnlyStore:
         outcome = self._run(kind, known.operation, request)
         return await self.reads.go_on(outcome) if isinstance(outcome, Unfinished) else outcome
 
-    def _transaction(self) -> SqliteTx:
-        values = LargeValues(ValueFiles(self.path), b"")  # none is written
-        return SqliteTx(self._connection, now_ms(), {}, {}, self._liveness, self._leases, values)
+    def _run(self, kind: str, operation: Operation, request: Any) -> Any:
+        from durable.store.operations.large_values import LargeValues
+        from durable.store.operations.leases import EngineLeases
+        from durable.store.protocol.requests import Refused
+        from durable.store.sqlite.transaction import SqliteTx
+        from durable.store.sqlite.value_files import ValueFiles
 
-    def _run(self, kind: str, operation: Callable[[Tx, Any], Answer | Unfinished], request: Any) -> Answer | Unfinished:
+        leases = EngineLeases(self._liveness, self._loop)
+        values = LargeValues(ValueFiles(self.path), b"")  # none is written
         try:
             self._connection.execute("BEGIN")
             try:
-                return operation(self._transaction(), request)
+                tx = SqliteTx(self._connection, now_ms(), {}, {}, self._liveness, leases, values)
+                return operation(tx, request)
             finally:
                 self._connection.execute("ROLLBACK")
         except Refused as refused:
@@ -169,6 +174,8 @@ class ReadOnlyStore:
         """Call back now and then; the answer ends it."""
         pending: list[asyncio.TimerHandle] = []
 
+        from durable.store.changes import StoreChange
+
         def again() -> None:
             callback(StoreChange(foreign=True))
             begin()
@@ -188,8 +195,17 @@ class ReadOnlyStore:
         """Close both connections."""
         for handle in self._watchers:
             handle.cancel()
-        self._connection.close()
         await self.reads.close()
+        self._connection.close()  # the last one, which leaves the log as it is
+
+    def nothing_to_do(self) -> bool:
+        """Whether a writer of the file would have nothing to do in it now. Errors of SQLite."""
+        engines = self._connection.execute("SELECT engine FROM engines").fetchall()
+        return all(self.engine_alive(row[0]) for row in engines) and not anything_due(self, now_ms())
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[Row]:
+        """All rows of a statement that reads. Errors of SQLite."""
+        return self._connection.execute(sql, parameters).fetchall()
 
     def _refused(self) -> StoreError:
         return StoreError(
@@ -197,11 +213,42 @@ class ReadOnlyStore:
         )
 
 
-async def open_file(target: str | Path, *, create: bool, **options: Any) -> Store | ReadOnlyStore:
-    """The store in a file; one that cannot be written is opened to be looked at, where none would be made."""
-    if not create and is_read_only(target):
-        return await ReadOnlyStore.open(target)
-    return await Store.open(target, create=create, **options)
+async def open_to_look(target: str | Path) -> ReadOnlyStore | None:
+    """A reader of the file, where a writer would have nothing to do in it; None where it takes a writer to look (F3).
+
+    What is wrong with the file is for the writer to say, whose messages are the same for all commands.
+    """
+    path = Path(parsed(target)).expanduser().absolute()
+    if parsed(target) == MEMORY or not path.is_file() or is_read_only(target):
+        return None
+    owner_check.check(path)
+    whole = _is_whole(path)
+    uri = f"{file.address(path)}?mode=rw"  # a reader, too, may have to make the log's index
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
+    except file.SQLITE_ERRORS:
+        return None
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        if not whole:
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)  # what a crash left stays as it is
+        if not file.is_current(connection):
+            connection.close()
+            return None
+        store = ReadOnlyStore(path, connection, await SqliteReads.open(path, uri=uri))
+    except (StoreError, *file.SQLITE_ERRORS):
+        connection.close()
+        return None
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        looked_at = store if store.nothing_to_do() else None
+    except (StoreError, *file.SQLITE_ERRORS):
+        looked_at = None
+    if looked_at is None:
+        await store.close()
+    return looked_at
 
 
 def _connected(path: Path) -> tuple[sqlite3.Connection, str]:
@@ -210,9 +257,7 @@ def _connected(path: Path) -> tuple[sqlite3.Connection, str]:
     Without a log the file is whole, and cannot change while its file system is read-only. With one, SQLite reads both,
     as far as it finds or can make what it needs beside them.
     """
-    log = Path(f"{path}-wal")
-    whole = not log.exists() or log.stat().st_size == 0
-    uri = f"{path.as_uri()}?mode=ro" + ("&immutable=1" if whole else "")
+    uri = f"{file.address(path)}?mode=ro" + ("&immutable=1" if _is_whole(path) else "")
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
@@ -220,6 +265,12 @@ def _connected(path: Path) -> tuple[sqlite3.Connection, str]:
         connection.close()
         raise file.explain(path, error) from error
     return connection, uri
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether nothing of the store is in its log."""
+    log = Path(f"{path}-wal")
+    return not log.exists() or log.stat().st_size == 0
 
 
 def _check_schema(connection: sqlite3.Connection, path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from durable.core.blob_files import sync_path, write_private
 from durable.core.errors import Conflict, StoreError, StoreMissing
 from durable.store import owner_check
 from durable.store.operations.row_records import Row
@@ -23,7 +24,7 @@ from durable.store.sqlite.file import (
     reading,
 )
 from durable.store.unfinished_copy import UNFINISHED
-from durable.store.upkeep.backup import FORGET_HOLDERS, sync_path, write_private
+from durable.store.upkeep.backup import FORGET_HOLDERS
 from durable.store.upkeep.blobs import alone, blobs, directory
 from durable.store.upkeep.copied_tables import USED_BLOBS, WANTED
 

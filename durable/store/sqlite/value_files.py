@@ -9,10 +9,9 @@ import errno
 import secrets
 from pathlib import Path
 
-from durable.core.blob_files import BlobFolders, touched
+from durable.core.blob_files import BlobFolders, sync_path, touched, write_private
 from durable.core.disk_space import ADVICE, is_no_room
 from durable.core.errors import StoreError, StoreFull, ValueDamaged
-from durable.store.upkeep.backup import sync_path, write_private
 
 _FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 

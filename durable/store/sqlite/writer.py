@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from durable.core.errors import StoreFull
 from durable.core.limits import BUSY_WAIT_S
-from durable.store.operations.deadlines import next_deadline
+from durable.store.operations.due_times import next_deadline
 from durable.store.operations.transaction import Tx
 from durable.store.sqlite.file import explain
 from durable.store.sqlite.idle_memory import Rest

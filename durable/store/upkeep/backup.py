@@ -6,10 +6,11 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
+from durable.core.blob_files import sync_path, write_private
 from durable.core.errors import StoreError
+from durable.core.frozen_record import FrozenRecord
 from durable.store.operations.listener_posts import URLS
 from durable.store.sqlite.file import explain, load_key, reading
 from durable.store.upkeep.blobs import alone, blobs, directory
@@ -30,8 +31,7 @@ FORGET_HOLDERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Copied:
+class Copied(FrozenRecord, frozen=True):
     """The place of a backup, and how much it holds."""
 
     path: Path
@@ -135,21 +135,3 @@ def _copy_blobs(store: Path, target: Path, wanted: set[str]) -> tuple[int, int]:
         if folder.is_dir():
             sync_path(folder)
     return count, size
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a new file of this user's alone, synced. OSError when it exists."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def sync_path(path: Path) -> None:
-    """Sync a file or a directory."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

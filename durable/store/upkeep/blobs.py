@@ -15,12 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from durable.core.errors import StoreError
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import BLOB_GRACE_S, SWEEP_ROWS, UPKEEP_WAIT_S
 from durable.store import owner_check
 from durable.store.operations.large_values import IS_USED
@@ -31,8 +31,7 @@ _ASIDE = ".swept."
 _LOOK_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(FrozenRecord, frozen=True):
     """Counts of what was deleted, or would be. `unfinished` are what interrupted writes left."""
 
     blobs: int = 0

@@ -10,12 +10,13 @@ engines go on beside it. `collect` sends them until nothing is left to do.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from durable.core.durations import STATES
+from durable.core.frozen_record import FrozenRecord
 from durable.core.ids import ORIGIN, PREFIX, parse_call
 from durable.core.limits import CALLS_KEEP_MS, OUTBOX_KEEP_MS, SWEEP_ROWS
 from durable.store.operations import execution_tags, kv, retentions, signals, streams
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 _PENDING = "SELECT 1 FROM promises WHERE id=? AND state='pending'"
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(FrozenRecord, frozen=True):
     """Counts of what was deleted, or would be. `promises`: all those of the executions. `messages`: nobody came for."""
 
     executions: int = 0

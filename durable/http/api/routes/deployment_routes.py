@@ -10,8 +10,9 @@ from durable.client.api_models import DeploymentView, Page
 from durable.core import ids
 from durable.core.errors import BadArguments, NotFound
 from durable.engine import deployment_operations, retention_rules
-from durable.engine.deployment_operations import Deployment, check_deployment, unsettled_of
+from durable.engine.deployment_operations import Deployment, unsettled_of
 from durable.engine.views import iso
+from durable.executions.deployment_name import check_deployment
 from durable.functions.replay.replay_check import ReplayCheck, not_checked
 from durable.http.api.api_route import ApiCall, ApiRoute
 from durable.http.api.page_cursor import read_cursor, write_cursor

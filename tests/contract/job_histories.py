@@ -1,7 +1,9 @@
 """Histories of the requests that engines make for their jobs, for the checker of `tests.contract.linearizability`.
 
 A process writes a line as it asks and one as it is answered. One that is killed in between leaves the first alone:
-what it asked for may have been done at any later moment, or never. Leases lapse at any time.
+what it asked for may have been done at any later moment, or never. Leases lapse at any time. A task that the store
+acquires for an engine in a transaction about something else is a line when the engine is told; one that is killed
+before it is told leaves none.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import msgspec
 
 from durable.core.errors import StoreRefused
 from durable.store.direct_store import DirectStore
+from durable.store.sdk_connection import DirectConnection
 from tests.contract.linearizability import Execution, Operation, linearizable, step_execution
 from tests.contract.postgres_histories import shortened
 
@@ -42,6 +45,17 @@ def record(folder: Path) -> None:
         return future
 
     DirectStore.enqueue = recorded  # type: ignore[method-assign]
+    bound = DirectConnection.bound
+
+    def told(self: DirectConnection, slots: Any, begin: Any) -> None:
+        def begun(task_id: str, version: int, promise: Any) -> None:
+            number = _write(descriptor, {"asked": [(task_id, "task.acquire", version - 1)], "began": 0})
+            _write(descriptor, {"n": -number, "ended": time.monotonic_ns(), "answers": [(200, version)]})
+            begin(task_id, version, promise)
+
+        bound(self, slots, begun)
+
+    DirectConnection.bound = told  # type: ignore[method-assign]
 
 
 _numbers = iter(range(1, NEVER))
@@ -123,6 +137,8 @@ def step_job(found: Execution | None, op: Operation) -> set[Execution | None]:
     before = {found}
     if found is not None and found.task == "acquired":
         before.add(found._replace(task="pending"))
+    if found is not None and found.task == "pending":  # acquired for an engine that was killed before it was told
+        before.add(found._replace(version=found.version + 1))
     after = {each for state in before for known in _outcomes(op) for each in step_execution(state, known)}
     return after | before if op.status == UNKNOWN else after
 

@@ -132,6 +132,8 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "tags",
         "signals",
         "deployment",
+        "forked_from",
+        "rewound_as",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data

@@ -273,4 +273,3 @@ def test_what_is_named_is_not_there_without_a_store(terminal: Terminal, tmp_path
     absent = str(tmp_path / "absent.db")
     for words in (["show", "x"], ["actor", "show", "A", "x"], ["deployment", "use", "x"], ["queue", "show", "x"]):
         terminal.durable("--store", absent, *words).failed(3, "there is no store at")
-    terminal.durable("notebook", "run", "absent.ipynb").failed(2, "there is no file")

@@ -68,6 +68,11 @@ def test_a_failed_run_goes_on_at_its_cell_with_the_variables_from_before_it(tmp_
     assert again["id"] != found["id"], "a run that has ended is followed by another one"
 
 
+def test_a_notebook_that_is_not_there_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    absent = run(tmp_path, "notebook", "run", "absent.ipynb")
+    assert (absent.returncode, absent.stderr) == (2, "durable: there is no file 'absent.ipynb'\n")
+
+
 def test_parameters_questions_errors_and_from(tmp_path: Path) -> None:
     notebook = written(tmp_path, "print(n, who)", "answer = input('sure?')\nanswer", "1 / 0", tagged="n = 1\nwho = ''")
     words = ("notebook", "run", str(notebook), "-p", "n=5", "-p", "who=ana", "-o", "out.ipynb", "--allow-errors")

@@ -70,7 +70,7 @@ def test_a_failed_run_goes_on_at_its_cell_with_the_variables_from_before_it(tmp_
 
 def test_a_notebook_that_is_not_there_is_a_file_that_is_not_there(tmp_path: Path) -> None:
     absent = run(tmp_path, "notebook", "run", "absent.ipynb")
-    assert (absent.returncode, absent.stderr) == (2, "durable: there is no file 'absent.ipynb'\n")
+    assert (absent.returncode, absent.stderr) == (2, f"durable: there is no file '{tmp_path / 'absent.ipynb'}'\n")
 
 
 def test_parameters_questions_errors_and_from(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from bridge.launch import zygote_start
 from bridge.launch.launcher import spawn
-from tests.warm_python_process import REQUEST_BYTES_MAX
+from tests.warm_python_process import CLONE, REQUEST_BYTES_MAX
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,6 +158,8 @@ class WarmStart:
 
     def install(self) -> None:
         """Let `subprocess`, and so asyncio too, fork the commands that begin with PYTHON, and engines their zygotes."""
+        if sys.platform != "linux" or os.uname().machine not in CLONE:
+            return
         usual: Callable[..., None] = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
         def execute_child(popen: Any, args: Any, *rest: Any) -> None:

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 REQUEST_BYTES_MAX = 150_000
 """Of a packet; the kernel's buffer of a socket takes no larger one."""
 
-_CLONE = {"x86_64": 56, "aarch64": 220}
+CLONE = {"x86_64": 56, "aarch64": 220}
+"""The number of the system call on each machine; on others programs start in the usual way."""
 _CLONE_PARENT, _CLONE_CHILD_SETTID, _CLONE_CHILD_CLEARTID = 0x0000_8000, 0x0100_0000, 0x0020_0000
 _PR_GET_TID_ADDRESS = 40
 _DESCRIPTORS_MAX = 8
@@ -49,7 +50,7 @@ def clone() -> int:
     if _libc.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(thread_id), 0, 0, 0):
         raise OSError("the kernel does not tell where the thread's id is kept")
     flags = _CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID | signal.SIGCHLD
-    number, none = _CLONE[os.uname().machine], ctypes.c_long(0)
+    number, none = CLONE[os.uname().machine], ctypes.c_long(0)
     last = (thread_id, none) if os.uname().machine == "x86_64" else (none, thread_id)
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = int(_libc.syscall(number, ctypes.c_long(flags), none, none, *last))

@@ -155,16 +155,17 @@ class WarmStart:
     def __init__(self) -> None:
         self.zygotes = True
         """False: each zygote is an interpreter of its own."""
+        self.usual: Callable[..., None] = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+        """What starts programs where nothing is installed."""
 
     def install(self) -> None:
         """Let `subprocess`, and so asyncio too, fork the commands that begin with PYTHON, and engines their zygotes."""
         if sys.platform != "linux" or os.uname().machine not in CLONE:
             return
-        usual: Callable[..., None] = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
         def execute_child(popen: Any, args: Any, *rest: Any) -> None:
             if not self._program(popen, args, rest):
-                usual(popen, args, *rest)
+                self.usual(popen, args, *rest)
 
         def start_zygote(module: str, arguments: Iterable[object], **options: Any) -> int:
             words = list(map(str, arguments))

@@ -24,7 +24,7 @@ import pytest
 import durable
 from durable.core.events import Event, Logged
 from tests.waiting import first_prompt, in_state
-from tests.warm_python import PYTHON
+from tests.warm_python import PYTHON, WARM_START
 
 performed: list[str] = []
 events: list[Event] = []
@@ -351,7 +351,10 @@ async def reaches_out(ctx: durable.Context, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", OUTSIDE)
-async def test_what_reaches_outside_belongs_into_a_step(engine: durable.Engine, what: str) -> None:
+async def test_what_reaches_outside_belongs_into_a_step(
+    engine: durable.Engine, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess.Popen, "_execute_child", WARM_START.usual)  # which is the caller's place otherwise
     with pytest.raises((durable.StepNeeded, ExceptionGroup)) as caught:  # anyio wraps what its tasks raise
         await result(engine, reaches_out, what)
     error = caught.value.exceptions[0] if isinstance(caught.value, ExceptionGroup) else caught.value

@@ -87,7 +87,6 @@ def test_parameters_questions_errors_and_from(tmp_path: Path) -> None:
     assert cells[2].outputs[0]["text"] == "5 ana\n"
     assert cells[3].outputs[-1]["data"]["text/plain"] == "'yes'"
     assert cells[4].outputs[0]["ename"] == "ZeroDivisionError"
-    assert run(tmp_path, "notebook", "run", str(tmp_path / "none.ipynb")).returncode == 3
     assert run(tmp_path, "notebook", "run", str(notebook), "-p", "no name").returncode == 2
     (tmp_path / "bad.ipynb").write_text("{")
     assert run(tmp_path, "notebook", "run", "bad.ipynb").returncode == 2

@@ -131,7 +131,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && event.ctrlKey && event.target.matches("textarea.code")) event.target.form.requestSubmit();
     return;
   }
-  if (event.key === "Escape" && typing(event.target)) {
+  if (event.key === "Escape" && event.target.matches("input, textarea, select, button, [contenteditable]")) {
     const item = event.target.closest("[data-item]");
     if (item) item.focus(); else event.target.blur();
     return;

@@ -22,7 +22,7 @@ LOOKING = {
     "durable.functions.failures",
     "durable.store.operations.request_table",
     "durable.store.sqlite.store",
-    "urllib.parse",
+    *(["urllib.parse"] if sys.version_info >= (3, 13) else ()),  # pathlib imports it before
 }
 
 

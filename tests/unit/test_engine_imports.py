@@ -20,7 +20,7 @@ HEAVY = {
     "resonate.resonate",
     "rich",
     "tempfile",
-    "urllib.parse",
+    *(["urllib.parse"] if sys.version_info >= (3, 13) else ()),  # pathlib imports it before
     "zipfile",
 }
 """Modules of a store on a URL, of `fetch`, webhooks, questions, models and manifests."""

@@ -88,7 +88,10 @@ def server_seconds(server: PostgresServer) -> float:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     total = 0
     for each, ended in ((str(pid), True), *((child, False) for child in children)):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # it ended meanwhile: what it used is its parent's from now on
+            continue
         total += sum(map(int, fields[11:15] if ended else fields[11:13]))
     return total / _TICKS
 

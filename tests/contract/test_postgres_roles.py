@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from durable.core.errors import StoreError
-from durable.store.operations.lock_keys import promise_key
+from durable.store.operations.lock_keys import lock_number, promise_key
 from durable.store.postgres import connection
-from durable.store.postgres.address import address_of, lock_number
+from durable.store.postgres.address import address_of
 from durable.store.postgres.connection import migrate, scripts
 from tests.postgres_server import PostgresServer, rows_of
 

@@ -11,9 +11,9 @@ import pytest
 from durable.core.limits import HELD_ELSEWHERE_MS
 from durable.store.direct_store import DirectStore
 from durable.store.operations.deadlines import sweep
-from durable.store.operations.lock_keys import promise_key
+from durable.store.operations.lock_keys import lock_number, promise_key
 from durable.store.operations.transaction import Deadline, Tx
-from durable.store.postgres.address import address_of, lock_number
+from durable.store.postgres.address import address_of
 from durable.store.postgres.transaction import PostgresTx
 from durable.store.postgres.writer import PostgresWriter
 from durable.store.writer import Job, Writer

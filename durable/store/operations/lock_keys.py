@@ -1,4 +1,4 @@
-"""The keys that a request works under, where several transactions may write at a time (specs/postgres.md, Locks).
+"""The keys that a request works under, where several transactions may write at a time, and their locks (specs/postgres.md).
 
 A key stands for one tree of promises, with all its tasks, callbacks and output, or for one session, whose cells' trees
 have the session's key. Requests under different keys never touch the same rows, but for what an operation locks itself.
@@ -6,7 +6,9 @@ have the session's key. Requests under different keys never touch the same rows,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -96,3 +98,15 @@ def _named(struct: Any) -> Iterator[str]:
                 yield values_key(value)
         elif isinstance(value, dict) and field == "tags" and "durable:session" in value:
             yield session_key(value["durable:session"])
+
+
+@lru_cache(16_384)
+def lock_number(schema: str, key: str) -> int:
+    """The number that a key's advisory lock has: two keys that share one wait for each other, which harms nobody."""
+    digest = hashlib.blake2b(f"{schema}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
+def store_lock(schema: str) -> int:
+    """The number of the lock that every transaction of a store holds, shared or alone."""
+    return lock_number(schema, WHOLE)

@@ -6,11 +6,9 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from durable.core.errors import StoreError
-from durable.store.operations.lock_keys import WHOLE
 
 PASSWORD = "DURABLE_STORE_PASSWORD"  # noqa: S105 - a variable's name
 SCHEMA = "durable"
@@ -83,15 +81,3 @@ def address_of(url: str) -> Address:
 
 def _with(base: str, options: list[tuple[str, str]]) -> str:
     return f"{base}?{urlencode(options, quote_via=quote)}" if options else base
-
-
-@lru_cache(16_384)
-def lock_number(schema: str, key: str) -> int:
-    """The number that a key's advisory lock has: two keys that share one wait for each other, which harms nobody."""
-    digest = hashlib.blake2b(f"{schema}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
-
-
-def store_lock(schema: str) -> int:
-    """The number of the lock that every transaction of a store holds, shared or alone."""
-    return lock_number(schema, WHOLE)

@@ -14,7 +14,8 @@ from psycopg.types.numeric import Int8Dumper
 
 from durable.core.disk_space import ADVICE
 from durable.core.errors import StoreDenied, StoreError, StoreFull, StoreNewer, StoreUnreachable
-from durable.store.postgres.address import Address, store_lock
+from durable.store.operations.lock_keys import store_lock
+from durable.store.postgres.address import Address
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())

@@ -19,7 +19,8 @@ from typing import Any
 import psycopg
 
 from durable.core.errors import StoreError
-from durable.store.postgres.address import Address, store_lock
+from durable.store.operations.lock_keys import store_lock
+from durable.store.postgres.address import Address
 from durable.store.postgres.connection import connect, is_lost
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 

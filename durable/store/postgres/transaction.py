@@ -8,7 +8,7 @@ from typing import ClassVar
 from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.lock_keys import WHOLE, promise_key, session_key
+from durable.store.operations.lock_keys import WHOLE, lock_number, promise_key, session_key
 from durable.store.operations.row_records import PROMISE, Row
 from durable.store.operations.transaction import (
     CHECKPOINT,
@@ -21,7 +21,6 @@ from durable.store.operations.transaction import (
     MessageEnd,
     Tx,
 )
-from durable.store.postgres.address import lock_number
 from durable.store.postgres.dialect import given, kept, kept_list, translated
 from durable.store.postgres.read_ahead import ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection

@@ -10,9 +10,9 @@ import psycopg
 
 from durable.core.errors import Conflict
 from durable.store.operations.large_values import IS_USED
-from durable.store.operations.lock_keys import WHOLE
+from durable.store.operations.lock_keys import WHOLE, lock_number
 from durable.store.operations.row_records import Row
-from durable.store.postgres.address import Address, address_of, lock_number
+from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.chunks import keep_chunk, kept_chunk
 from durable.store.postgres.connection import connect, explain, is_there, migrate, prepare, schema_version, scripts
 from durable.store.postgres.dialect import given, kept

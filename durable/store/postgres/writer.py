@@ -16,11 +16,11 @@ from durable.core.errors import StoreError, StoreFull, StoreUnreachable
 from durable.core.limits import LIVENESS_CHECK_S
 from durable.store.operations.due_times import OVERDUE, next_deadline
 from durable.store.operations.engines import bury
-from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of
+from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of, lock_number, store_lock
 from durable.store.operations.row_records import Row
 from durable.store.operations.sessions import submit_again
 from durable.store.operations.transaction import Tx
-from durable.store.postgres.address import Address, lock_number, store_lock
+from durable.store.postgres.address import Address
 from durable.store.postgres.connection import explain, is_lost
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW, DatabaseLiveness

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from durable.core.ids import PREFIX
-from durable.store.operations.lock_keys import promise_key
-from durable.store.postgres.address import Address, lock_number, store_lock
+from durable.store.operations.lock_keys import lock_number, promise_key, store_lock
+from durable.store.postgres.address import Address
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.upkeep.run_storage import DIRECTORY, THERE, move_aside, sweep_each
 

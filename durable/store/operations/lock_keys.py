@@ -1,4 +1,4 @@
-"""The keys that a request works under, where several transactions may write at a time, and their locks (specs/postgres.md).
+"""The keys that a request works under where several transactions may write at a time, and their locks (postgres.md).
 
 A key stands for one tree of promises, with all its tasks, callbacks and output, or for one session, whose cells' trees
 have the session's key. Requests under different keys never touch the same rows, but for what an operation locks itself.

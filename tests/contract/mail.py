@@ -2,7 +2,8 @@
 
 Every unblock is owed exactly once, to its listener. An execute may be sent again at any time as long as the
 task is pending at that version, to an engine that its target names; the first one is owed when a task is
-created, woken or continued, and is forgiven when the task moves on before it was sent.
+created, woken or continued, and is forgiven when the task moves on before it was sent. A subject may look at its
+deadlines by itself before a request of the same moment: what that request ends may have been sent before it.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ class Mail:
         self._executes_owed: set[Execute] = set()
         self._executes: set[Execute] = set()
         self._under_way, self._allowed = self._allowed, {}  # what was sent again just before comes after the reset
-        self._strange: list[str] = []
+        self._strange: list[tuple[Execute, str]] = []
+        """Executes that nothing allowed when they came, and their addresses."""
 
     def owe(self, now: int) -> None:
         """Take over what the oracle's last request pushed, and which executes it allows from now on."""
+        self._allowed |= self._oracle.due_before
+        self._strange = [(key, address) for key, address in self._strange if not self._allows(key, address)]
         for address, message in self._oracle.pushed:
             if message["kind"] == "unblock":
                 self._unblocks_owed[_unblock(address, message["data"]["promise"])] += 1
@@ -50,10 +54,7 @@ class Mail:
             self._allowed[key] = address
             if address in ADDRESSES:
                 self._executes_owed.add(key)
-        for task in self._oracle.tasks.values():
-            promise = self._oracle.promises[task.id]
-            if task.state == "pending" and promise.target is not None and promise.dispatched_from() <= now:
-                self._allowed[task.id, task.version] = promise.target
+        self._allowed |= self._oracle.due(now)
 
     def receive(self, address: str, text: str) -> None:
         """A message pushed to the connection whose unicast address this is."""
@@ -62,11 +63,10 @@ class Mail:
             self._unblocks[_unblock(address, message["data"]["promise"])] += 1
         else:
             key = (message["data"]["task"]["id"], message["data"]["task"]["version"])
-            target = self._allowed.get(key)
-            if target is None and key in self._under_way:
+            if key not in self._allowed and key in self._under_way:
                 return
-            if target is None or (target.startswith("poll://uni@") and target != address):
-                self._strange.append(f"execute {key} to {address}, the target is {target}")
+            if not self._allows(key, address):
+                self._strange.append((key, address))
             self._executes.add(key)
         self._arrived.set()
 
@@ -81,7 +81,14 @@ class Mail:
             pass
         lines = [f"not pushed: {missing}" for missing in self._missing()]
         lines += [f"pushed without reason: {key}" for key in _groups(self._unblocks) - _groups(self._unblocks_owed)]
-        return "\n".join(lines + self._strange) or None
+        lines += [
+            f"execute {key} to {address}, the target is {self._allowed.get(key)}" for key, address in self._strange
+        ]
+        return "\n".join(lines) or None
+
+    def _allows(self, key: Execute, address: str) -> bool:
+        target = self._allowed.get(key)
+        return target is not None and (target == address or not target.startswith("poll://uni@"))
 
     def _missing(self) -> list[str]:
         unicast = Counter({key: n for key, n in self._unblocks_owed.items() if key.startswith("poll://uni@")})

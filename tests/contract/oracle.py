@@ -56,6 +56,8 @@ class Oracle:
         self.listeners: set[tuple[str, str]] = set()
         self.schedules: dict[str, Json] = {}
         self.pushed: list[tuple[str, Json]] = []
+        self.due_before: dict[tuple[str, int], str] = {}
+        """The tasks that were due when the deadlines before the last request were applied, with their targets."""
         self._debug = debug
         self._handlers: dict[str, Callable[[Fields, int], Answer]] = {
             "promise.get": self._promise_get,
@@ -88,11 +90,22 @@ class Oracle:
         """Apply the deadlines that have come, then one request; a status of 400 or more changes nothing else (5)."""
         self.pushed = []
         self._elapse(now_ms)
+        self.due_before = self.due(now_ms)
         try:
             require(kind in self._handlers, "unknown kind")
             return self._handlers[kind](Fields(data), now_ms)
         except Refusal as refusal:
             return refusal.status, refusal.reason
+
+    def due(self, now_ms: int) -> dict[tuple[str, int], str]:
+        """The targets of the tasks that an execute may be sent for, by id and version."""
+        return {
+            (task.id, task.version): promise.target
+            for task in self.tasks.values()
+            if task.state == "pending"
+            and (promise := self.promises[task.id]).target is not None
+            and promise.dispatched_from() <= now_ms
+        }
 
     def snapshot(self) -> Json:
         """The whole state, each part sorted."""
@@ -400,6 +413,7 @@ class Oracle:
         require(self._debug, "not debugging", 403)
         for part in (self.promises, self.tasks, self.callbacks, self.listeners, self.schedules):
             part.clear()
+        self.due_before = {}
         return 200, {}
 
     def _debug_tick(self, data: Fields, now: int) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 from durable.core.errors import StoreRefused
 from durable.store.sqlite.store import Store
 
-from .compare import replay
+from .compare import Pair, SetClock, replay
 from .opened import PLACES
+from .oracle import Oracle
 from .run import opening_in, run
-from .stream import START_MS, Operation
+from .stream import ADDRESSES, START_MS, Operation
 from .wire import Json
 
 OPERATIONS = 10_000
@@ -132,6 +134,34 @@ async def test_the_store_answers_a_random_stream_as_the_oracle_does(tmp_path: Pa
     seed = int(given) if given else random.randrange(2**32)
     print(f"seed {seed}")
     await run(tmp_path, seed, OPERATIONS_POSTGRES if PLACES else OPERATIONS)
+
+
+async def test_an_execute_of_a_lease_that_lapsed_may_come_before_the_request_that_ends_its_task(tmp_path: Path) -> None:
+    """The store's own look at that moment sends it: the request came later, though not by the clock."""
+    settle_other = {"head": {}, "kind": "promise.settle", "data": {"id": "other", "state": "rejected", "value": {}}}
+    clock = SetClock()
+    async with opening_in(tmp_path)(clock) as subject:
+        pair, came = Pair(Oracle(), subject, clock), asyncio.Queue[str]()
+
+        def receive(address: str, text: str) -> None:
+            pair.mail.receive(address, text)
+            came.put_nowait(text)
+
+        await subject.connect(receive)
+        for kind, data in (
+            ("promise.create", {"id": "other", "param": {}, "tags": {}, "timeoutAt": FAR}),
+            ("promise.create", {"id": "a", "param": {}, "tags": {"resonate:target": ADDRESSES[1]}, "timeoutAt": FAR}),
+            ("task.acquire", {"id": "a", "pid": "p2", "ttl": 500, "version": 0}),
+            ("task.fence", {"id": "a", "version": 1, "action": settle_other}),  # so that it is due again without a wait
+        ):
+            assert (await pair.step(Operation(kind, data, START_MS)))[1] is None
+            assert await pair.states() is None
+        clock.now_ms = START_MS + 500
+        while '"version":1' not in await came.get():
+            pass
+        end = Operation("promise.settle", {"id": "a", "state": "rejected"}, clock.now_ms)
+        assert (await pair.step(end))[1] is None
+        assert await pair.states() is None
 
 
 async def test_a_fixed_stream_reaches_every_kind_with_each_of_its_status_codes(tmp_path: Path) -> None:

@@ -325,6 +325,14 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         async with durable.Client(server.url, server.tokens["operate"]) as client:
             outcome = await client.bulk("cancel", state="waiting", dry_run=True)
             assert [each.id for each in outcome.items] == ["q2", "q1"] or [each.id for each in outcome.items] == ["q2"]
+
+
+async def test_a_fork_is_rewound_by_a_client(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        await server.post("/executions", {"function": "api-fails", "id": "f"})
+        await ended(server, "f")
+        async with durable.Client(server.url, server.tokens["operate"]) as client:
             made = await client.fork("f", 1, new_id="f-again")
             assert (made.id, made.kept) == ("f-again", 0)
             made = await client.rewind("f-again", 1, new_id="f-rewound")

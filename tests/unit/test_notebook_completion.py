@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -46,3 +50,17 @@ def test_a_cache_that_a_killed_kernel_left_broken_is_made_anew(tmp_path: Path, m
         file.write_bytes(b"")
     parso.parser_cache.clear()
     assert complete("'text'.upp", 10, {})["matches"] == ["upper"]
+
+
+@pytest.mark.parametrize(("code", "matches"), [("zi", ["zip"]), ("text.upp", ["upper"])])
+def test_the_namespace_answers_when_jedi_is_interrupted(
+    code: str, matches: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_libraries(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    jedi = ModuleType("jedi")
+    jedi.__spec__ = ModuleSpec("jedi", None)
+    monkeypatch.setattr(jedi, "Interpreter", read_libraries, raising=False)
+    monkeypatch.setitem(sys.modules, "jedi", jedi)
+    assert complete(code, len(code), NAMES)["matches"] == matches

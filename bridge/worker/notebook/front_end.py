@@ -53,7 +53,10 @@ def answer(
 
 
 def complete(code: str, cursor: int, namespace: Namespace) -> dict[str, object]:
-    """Completions at a cursor, each with its type: from Jedi where that is installed, else from the live namespace."""
+    """Completions at a cursor, each with its type: from Jedi where that is installed, else from the live namespace.
+
+    So it is too where Jedi is interrupted, since it took too long: the first time it is imported and reads libraries.
+    """
     before = code[:cursor]
     for matched in (_keys(before, cursor, namespace), _names_of_module(before, cursor)):
         if matched is not None:
@@ -65,7 +68,7 @@ def complete(code: str, cursor: int, namespace: Namespace) -> dict[str, object]:
             except EOFError:  # a kernel was killed while its parser wrote to its cache, which stays broken
                 _forget_jedi_cache()
                 return _by_jedi(before, cursor, namespace)
-        except Exception:  # noqa: S110  # a library's own trouble with unfinished code; there is another way
+        except (Exception, KeyboardInterrupt):  # noqa: S110  # its own trouble with unfinished code; there is another way
             pass
     start = cursor - len(_BEFORE.findall(before)[0])
     names = names_for(before[start:], namespace)

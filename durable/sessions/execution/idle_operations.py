@@ -18,7 +18,10 @@ COMPLETE_S = 1.0
 """For the user's own `__dir__` and `__getattr__`; then SIGINT."""
 
 FRONT_END_S = 5.0
-"""For what a front end asks while somebody types: Jedi is imported and reads libraries the first time."""
+"""For what a front end asks while somebody types: Jedi is imported and reads libraries the first time. Then SIGINT."""
+
+FRONT_END_AGAIN_S = 1.0
+"""Between one SIGINT and the next: the first may have ended Jedi only, and what is tried instead may hang too."""
 
 
 class Between:
@@ -75,7 +78,7 @@ class Between:
             worker = await self._worker.ready()
             if request.what in ("comm", "expressions"):
                 self.ran()
-            late = None if waits else asyncio.get_running_loop().call_later(FRONT_END_S, worker.interrupt)
+            late = None if waits else asyncio.create_task(_interrupt_when_late(worker))
             self._asking = worker
             try:
                 return await worker.front_end(request)
@@ -132,3 +135,10 @@ class Between:
                 report = await self._recomputation.of(report, worker)
             await self._capture(None)
             return report
+
+
+async def _interrupt_when_late(worker: WorkerSession) -> None:
+    await asyncio.sleep(FRONT_END_S)
+    while True:
+        worker.interrupt()
+        await asyncio.sleep(FRONT_END_AGAIN_S)

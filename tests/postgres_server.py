@@ -72,10 +72,10 @@ class PostgresServer:
             owner = pwd.getpwnam("postgres")
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
         self.run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
-        lines = [f"{name}={value}" for name, value in settings.items()]
-        lines += [f"unix_socket_directories='{self.directory}'", "listen_addresses=''", "max_connections=200"]
+        lines = [f"unix_socket_directories='{self.directory}'", "listen_addresses=''", "max_connections=200"]
+        lines += [*(_FAST if fast else ()), *(f"{name}={value}" for name, value in settings.items())]
         with (self.data / "postgresql.conf").open("a") as config:
-            config.write("\n".join([*lines, *(_FAST if fast else ())]) + "\n")
+            config.write("\n".join(lines) + "\n")  # of two lines with one name the last one counts
         self.start()
         self._bouncer = Bouncer(self.directory) if os.environ.get(BOUNCER) else None
 

@@ -134,8 +134,8 @@ def name_of(function: str) -> str:
 
 
 def title_of(row: ExecutionRow) -> str:
-    """What an execution is: its function, or that it is code in a session; `recorded` where a fork has it from the
-    execution that it comes from."""
+    """A short name of an execution: its function, or that it is code in a session; `recorded cell` in a fork that has
+    it from the execution that it comes from."""
     if row.session is not None:
         return f"cell of {row.session}"
     return "recorded cell" if row.function == CELL else name_of(row.function)

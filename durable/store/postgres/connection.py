@@ -136,6 +136,11 @@ def _is_pooled(connection: Any, pid: int) -> bool:
     return pooled
 
 
+def is_pooled(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a pooler was noticed when the connection was made."""
+    return connection.prepare_threshold is None
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether it is the connection that failed: what was asked may be asked again on another one."""
     if isinstance(error, StoreUnreachable):

@@ -44,7 +44,6 @@ _YEARS_AHEAD = 8
 """A date that the Gregorian calendar has at all comes within eight years (29 February around a common century)."""
 _CHANGE_MAX = timedelta(hours=3)
 """A longer jump of the clock is no daylight saving: what it skips is not made up for (Vixie cron's limit)."""
-_LAST_WEEK = -1
 _OF_A_WEEK = re.compile(r"([0-9a-z]+)(?:#([1-5])|l)", re.ASCII)
 _NO_ZONES = ("localtime", "posixrules")
 _SHOWN_CHARS = 100
@@ -109,7 +108,7 @@ class Cron:
     zone: tzinfo
     last_day: bool = False
     weeks: frozenset[tuple[int, int]] = frozenset()
-    """Days of the week of one week in the month: its number from 1, or _LAST_WEEK."""
+    """Days of the week of one week in the month: its number from 1, or 0 for the last one."""
 
     @classmethod
     def parse(cls, line: str) -> Cron:
@@ -183,7 +182,7 @@ class Cron:
 
     def _in_its_week(self, weekday: int, day: date) -> bool:
         is_last = day.day + 7 > _last_day(day)
-        return (weekday, (day.day + 6) // 7) in self.weeks or (is_last and (weekday, _LAST_WEEK) in self.weeks)
+        return (weekday, (day.day + 6) // 7) in self.weeks or (is_last and (weekday, 0) in self.weeks)
 
     def _first(self, day: date, time_ms: int) -> int | None:
         """Its first tick of that day after that time."""
@@ -264,7 +263,7 @@ def _weekdays(field: _Field, text: str) -> tuple[frozenset[int], frozenset[tuple
             plain.append(part)
         else:
             [weekday] = field.parse(found[1])
-            weeks.add((weekday % 7, int(found[2] or _LAST_WEEK)))
+            weeks.add((weekday % 7, int(found[2] or 0)))
     every = field.parse(",".join(plain)) if plain else frozenset()
     return frozenset(each % 7 for each in every), frozenset(weeks)
 

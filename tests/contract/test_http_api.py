@@ -494,7 +494,7 @@ async def test_schedules_and_actors(tmp_path: Path) -> None:
         assert (await server.call("DELETE", "/schedules/nightly"))[0] == 204
         assert (await server.call("DELETE", "/schedules/nightly"))[0] == 404
         often = {"cron": "@every 1h30m", "function": "api-adds", "args": [1], "overlap": "skip", "jitter": 60}
-        policies = {"timeout": 600, "paused": True, "missed": "all"}
+        policies: dict[str, Any] = {"timeout": 600, "paused": True, "missed": "all"}
         assert (await server.call("PUT", "/schedules/often", {**often, **policies}))[0] == 201
         status, often_view = await server.call("PUT", "/schedules/often", {**often, "timeout": 600})
         assert (status, often_view["paused"], often_view["next_run_at"], often_view["missed"]) == (
@@ -515,8 +515,8 @@ async def test_schedules_and_actors(tmp_path: Path) -> None:
         begun = (await server.post("/schedules/often/backfill", {**span, "overlap": "allow"}))["executions"]
         assert begun == [f"often-{1772323200000 + n * 5_400_000}" for n in range(2)]
         assert (await server.post("/schedules/often/backfill", span))["executions"] == []
-        for wrong in ({"since": span["until"], "until": span["since"]}, {**span, "since": "2026-03-01T00:00"}):
-            assert (await server.call("POST", "/schedules/often/backfill", wrong))[0] == 400
+        for times in ({"since": span["until"], "until": span["since"]}, {**span, "since": "2026-03-01T00:00"}):
+            assert (await server.call("POST", "/schedules/often/backfill", times))[0] == 400
         for wrong in ({"overlap": "x"}, {"jitter": -1}, {"timezone": "UTC"}, {"timeout": 0}, {"cron": "@every 1x"}):
             assert (await server.call("PUT", "/schedules/often", {**often, **wrong}))[0] == 400, wrong
         for path in ("pause", "resume", "trigger"):

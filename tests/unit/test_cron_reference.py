@@ -83,7 +83,7 @@ def test_lines_as_people_write_them() -> None:
     assert line_for(" @Every 1h30m ", None) == "@every 1h30m"
     assert line_for("0 9 * * 1", "Europe/Berlin") == "CRON_TZ=Europe/Berlin 0 9 * * 1"
     for when, timezone in (("@every 5s", "UTC"), (5, "UTC"), ("TZ=UTC @daily", "UTC")):
-        with pytest.raises(BadArguments, match="time zone|timezone"):
+        with pytest.raises(BadArguments, match=r"time ?zone"):
             line_for(when, timezone)
     late = datetime(9999, 12, 30, tzinfo=UTC)
     for line in ("0 9 * * *", "@every 366d"):

@@ -134,8 +134,8 @@ def name_of(function: str) -> str:
 
 
 def title_of(row: ExecutionRow) -> str:
-    """What an execution is: its function, or that it is code in a session; `recorded` where a fork has it from the
-    execution that it comes from."""
+    """A short name of an execution: its function, or that it is code in a session; `recorded cell` in a fork that has
+    it from the execution that it comes from."""
     if row.session is not None:
         return f"cell of {row.session}"
     return "recorded cell" if row.function == CELL else name_of(row.function)
@@ -367,10 +367,11 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
         arguments={key: param.get(key) for key in ("args", "kwargs")} if isinstance(param, dict) else param,
         missed=record["promiseTags"].get("durable:missed", "once"),
         created_at=_moment(record["createdAt"]),
-        next_run_at=_moment(record["nextRunAt"]),
+        next_run_at=None if record.get("paused") else _moment(record["nextRunAt"]),
         last_run_at=None if last is None else _moment(last),
         overlap=record.get("overlap", "allow"),
         jitter=record.get("jitterMs", 0) / 1000,
+        timeout=None if record["promiseTimeout"] >= TIME_MAX_MS else record["promiseTimeout"] / 1000,
         paused=record.get("paused", False),
         skipped=record.get("skipped", 0),
         last_execution=(record.get("lastPromise") or "").removeprefix(ids.PREFIX) or None,

@@ -1,8 +1,10 @@
-"""The process of a kernel: `python -P -m durable.integrations.jupyter -f CONNECTION_FILE`."""
+"""The process of a kernel: `python -P -m durable.integrations.jupyter -f CONNECTION_FILE [--store S] [--profile P]`.
+
+What is imported here is what a kernel's start waits for.
+"""
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import os
@@ -11,17 +13,38 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from bridge.launch.zygote_start import start_ahead
+from bridge.launch.zygote_start import fork_ahead, start_ahead
+
+USAGE = "usage: python -m durable.integrations.jupyter -f FILE [--store STORE] [--profile open|isolated]"
+
+
+class _Options(NamedTuple):
+    """`connection` is the file in which Jupyter says what to bind; `profile` is how the session's worker is held."""
+
+    connection: str
+    store: str | None
+    profile: str | None
+
+
+def _options(arguments: list[str]) -> _Options:
+    """Read what a kernelspec gives, without argparse, whose import a start would wait for. SystemExit says what is"""
+    given: dict[str, str] = {}
+    left = list(arguments)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if name not in ("-f", "--store", "--profile") or not (equals or left):
+            raise SystemExit(f"{USAGE}\nnot {' '.join([name, *left])!r}")
+        given[name] = value if equals else left.pop(0)
+    if "-f" not in given or given.get("--profile", "open") not in ("open", "isolated"):
+        raise SystemExit(USAGE)
+    return _Options(given["-f"], given.get("--store"), given.get("--profile"))
 
 
 def main(arguments: list[str]) -> int:
     """Serve until told to end. The exit code."""
-    parser = argparse.ArgumentParser(prog="durable.integrations.jupyter", description=__doc__)
-    parser.add_argument("-f", dest="connection", metavar="FILE", required=True, help="Where Jupyter says what to bind.")
-    parser.add_argument("--store", help="The store of the notebook's session.")
-    parser.add_argument("--profile", choices=["open", "isolated"], help="How the session's worker is held.")
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     gc.disable()  # until the engine is imported: what is made by that stays
     os.environ["DURABLE_NOTEBOOK"] = "1"
     notebook = os.environ.pop("JPY_SESSION_NAME", None)
@@ -34,17 +57,20 @@ def main(arguments: list[str]) -> int:
 
 
 def _start_worker(profile: str | None) -> None:
-    """Let the worker's process import what it needs, while this one does the same. The engine takes it over."""
+    """Let the worker's process import what it needs, while this one does the same. The engine takes it over.
+
+    Before the connection file is read: the key of the kernel's messages is not in a worker's memory.
+    """
     with suppress(OSError):  # the engine says so
         if profile == "isolated":
             from bridge.confine.confinement import kept_environment
 
             start_ahead(("bridge.confine.apply",), kept_environment(os.environ))
         else:
-            start_ahead((), os.environ)
+            fork_ahead()
 
 
-async def _serve(connection: dict[str, object], options: argparse.Namespace, notebook: str | None) -> int:
+async def _serve(connection: dict[str, object], options: _Options, notebook: str | None) -> int:
     import asyncio
 
     from durable.integrations.jupyter.kernel import Kernel, KernelOptions

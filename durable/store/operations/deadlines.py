@@ -11,7 +11,6 @@ from durable.store.operations import queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
 from durable.store.operations.row_records import load_tags
-from durable.store.operations.schedules import fire
 from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle_pending
 from durable.store.operations.transaction import Deadline, Tx
 
@@ -28,6 +27,7 @@ _FIRST_DEADLINES = _deadlines("")
 _NEXT_DEADLINES = _deadlines(" AND (timeout_at, length(id), id) > (?, ?, ?)")
 DEADLINES_MAX = 2**53
 """More promises than are due at any time."""
+_SCHEDULE_DUE = "SELECT 1 FROM schedules WHERE paused=0 AND next_run_at <= ? LIMIT 1"
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
 )
@@ -44,7 +44,9 @@ def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
         return False
     overdue(tx)
     queue_entries.ripen(tx)
-    if not tx.debug:
+    if not tx.debug and tx.row(_SCHEDULE_DUE, (tx.now,)) is not None:
+        from durable.store.operations.schedules import fire  # most stores have none
+
         fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
         if not tx.lock_promise_if_free(task_id):

@@ -118,6 +118,7 @@ class WorkerPool:
         self._took: deque[float] = deque(maxlen=LAUNCHES_MAX)
         self._hits = self._misses = self._waited = self._timed_out = self._failed = self._replaced = 0
         self._closed = False
+        self._ahead = 0
         self.on_waiting: Callable[[], None] = _nothing
         """Called when somebody begins to wait for a place."""
 
@@ -150,6 +151,11 @@ class WorkerPool:
     def start(self) -> None:
         """Begin to warm up; does not wait."""
         self._warm.start()
+        self._fill()
+
+    def start_one(self) -> None:
+        """Make a worker for whoever asks first, whatever `min_idle` is; does not wait. No other takes its place."""
+        self._ahead = 1
         self._fill()
 
     def alive_until(self, boot_s: float) -> None:
@@ -289,7 +295,7 @@ class WorkerPool:
             self._filling = asyncio.get_running_loop().create_task(_contained(self._fill_up(), self._observer))
 
     def _lacks(self) -> bool:
-        limit, room = self._settings.max, len(self._ready) < self._settings.min_idle
+        limit, room = self._settings.max, len(self._ready) < max(self._settings.min_idle, self._ahead)
         return room and not self._waiters and (limit is None or self._places < limit)
 
     async def _fill_up(self) -> None:
@@ -304,6 +310,7 @@ class WorkerPool:
                 return
             ready = _Ready(process, self._clock(), cwd, environment)
             self._ready.append(ready)
+            self._ahead = 0
             asyncio.get_running_loop().add_reader(process.pidfd, self._died, ready)
             self._age()
 

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -75,11 +75,11 @@ def start_ahead(preload: Sequence[str], environment: Mapping[str, str]) -> None:
     _ahead.append(start_zygote(preload, environment))
 
 
-def fork_ahead() -> None:
+def fork_ahead(closes: Iterable[int] = ()) -> None:
     """As `start_ahead` without a preload, by a fork of this process once it has imported what both need. OSError.
 
-    For a process that has just begun: it has one thread, no descriptor but the standard ones, and holds nothing that
-    code of users must not see. Does not return in the zygote and in its workers.
+    For a process that has just begun: it has one thread, no descriptors but the standard ones and those that the zygote
+    `closes`, and holds nothing that code of users must not see. Does not return in the zygote and in its workers.
     """
     for name in SHARED_MODULES:
         import_module(name)
@@ -88,7 +88,7 @@ def fork_ahead() -> None:
     try:
         pid = os.fork()
         if pid == 0:
-            _be_zygote(ours, theirs, engine_pid)
+            _be_zygote(theirs, engine_pid, (ours.fileno(), *closes))
     except OSError:
         ours.close()
         raise
@@ -97,7 +97,7 @@ def fork_ahead() -> None:
     _ahead.append(StartedZygote(pid, ours, (), environment))
 
 
-def _be_zygote(ours: socket.socket, theirs: socket.socket, engine_pid: int) -> None:
+def _be_zygote(control: socket.socket, engine_pid: int, closes: Iterable[int]) -> None:
     """In the fork: what `spawn` gives a zygote. Does not return."""
     try:
         os.setsid()
@@ -110,9 +110,10 @@ def _be_zygote(ours: socket.socket, theirs: socket.socket, engine_pid: int) -> N
         os.dup2(null, 0)
         os.close(null)
         os.dup2(2, 1)
-        ours.close()
+        for descriptor in closes:
+            os.close(descriptor)
         gc.enable()
-        import_module("bridge.worker.zygote_main").main([str(theirs.detach()), str(engine_pid)])
+        import_module("bridge.worker.zygote_main").main([str(control.detach()), str(engine_pid)])
     except BaseException as error:
         os.write(2, f"a zygote could not begin: {error!r}\n".encode())
     finally:

@@ -155,6 +155,7 @@ class Engine:
         self._measuring: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
+        self._has_worker = False
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
@@ -179,6 +180,12 @@ class Engine:
             if name in _OPENED:
                 raise EngineClosed(_NOT_OPEN)
             raise AttributeError(f"an engine has no attribute {name!r}", name=name, obj=self)
+
+    def start_worker(self) -> None:
+        """Begin to start a worker for the first session that is not isolated, before the store is open. `close` ends it,
+        also where that could not be opened."""
+        self._has_worker = True
+        self._pool.start_one()
 
     async def open(self) -> Self:
         """Open the store and begin to serve, once. StoreError and StoreNewer say why a file cannot be opened."""
@@ -339,9 +346,12 @@ class Engine:
     async def close(self) -> None:
         """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
         store = self._store
-        if store is None or self._closing:
+        if self._closing or (store is None and not self._has_worker):
             return
         self._closing = True
+        if store is None:
+            await self._pool.close()
+            return
         for undo in reversed(self._undo):
             undo()
         with store.hurried():

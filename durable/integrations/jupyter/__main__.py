@@ -10,12 +10,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from bridge.launch.zygote_start import fork_ahead, start_ahead
+from durable.integrations.jupyter.early_listening import listen_early
 
 USAGE = "usage: python -m durable.integrations.jupyter -f FILE [--store STORE] [--profile open|isolated]"
 
@@ -48,29 +48,32 @@ def main(arguments: list[str]) -> int:
     gc.disable()  # until the engine is imported: what is made by that stays
     os.environ["DURABLE_NOTEBOOK"] = "1"
     notebook = os.environ.pop("JPY_SESSION_NAME", None)
-    _start_worker(options.profile)
     with open(options.connection, encoding="utf-8") as file:
         connection = json.load(file)
+    listening = listen_early(connection)
+    _start_worker(options.profile, listening.values())
     import asyncio
 
-    return asyncio.run(_serve(connection, options, notebook or str(connection.get("jupyter_session") or "") or None))
+    notebook = notebook or str(connection.get("jupyter_session") or "") or None
+    return asyncio.run(_serve(connection, listening, options, notebook))
 
 
-def _start_worker(profile: str | None) -> None:
-    """Let the worker's process import what it needs, while this one does the same. The engine takes it over.
+def _start_worker(profile: str | None, listening: Iterable[int]) -> None:
+    """Let the worker's process import what it needs, while this one does the same. The engine takes it over."""
+    from bridge.launch.zygote_start import fork_ahead, start_ahead
 
-    Before the connection file is read: the key of the kernel's messages is not in a worker's memory.
-    """
     with suppress(OSError):  # the engine says so
         if profile == "isolated":
             from bridge.confine.confinement import kept_environment
 
             start_ahead(("bridge.confine.apply",), kept_environment(os.environ))
         else:
-            fork_ahead()
+            fork_ahead(listening)
 
 
-async def _serve(connection: dict[str, object], options: _Options, notebook: str | None) -> int:
+async def _serve(
+    connection: dict[str, object], listening: Mapping[str, int], options: _Options, notebook: str | None
+) -> int:
     import asyncio
 
     from durable.integrations.jupyter.kernel import Kernel, KernelOptions
@@ -79,7 +82,7 @@ async def _serve(connection: dict[str, object], options: _Options, notebook: str
 
     directory = Path.cwd()
     kernel = Kernel(
-        KernelSockets(connection),
+        KernelSockets(connection, listening),
         KernelOptions(
             store=options.store,
             session=unnamed(options.connection) if notebook is None else session_name(notebook, directory),

@@ -79,8 +79,10 @@ class NotebookSession:
     ) -> NotebookSession:
         """Open the store and the session. StoreError and its kin, Conflict, Unenforceable."""
         engine = Engine(store, parked=PARKED_S, observer=observer)
-        await engine.open()
+        if profile != "isolated":
+            engine.start_worker()
         try:
+            await engine.open()
             session = await engine.session(name, profile=profile)
             if session.language != "python":
                 raise Conflict(f"session {name!r} speaks {session.language}; a notebook's cells are Python")

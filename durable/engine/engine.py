@@ -93,6 +93,8 @@ class Engine:
     """Runs durable functions and sessions on one store. Use `async with durable.open(path) as engine`."""
 
     _hooks: Any = None
+    _passes: Passes | None = None
+    _has_worker = False
 
     def __init__(
         self,
@@ -147,7 +149,6 @@ class Engine:
         self._pool = WorkerPool(Zygote(preload=preload, observer=observer), clean, pool, observer=observer)
         self._store: StoreFace | None = None
         self._runner: TaskRunner | None = None
-        self._passes: Passes | None = None
         self._connection: Any = None
         self._sweeping: asyncio.Task[None] | None = None
         self._expiring: asyncio.Task[None] | None = None
@@ -155,7 +156,6 @@ class Engine:
         self._measuring: asyncio.Task[None] | None = None
         self._opening = False
         self._closing = False
-        self._has_worker = False
         self._guard: asyncio.Task[None] | None = None
         self._undo: list[Callable[[], None]] = []
         self._changes = Changes()
@@ -182,8 +182,10 @@ class Engine:
             raise AttributeError(f"an engine has no attribute {name!r}", name=name, obj=self)
 
     def start_worker(self) -> None:
-        """Begin to start a worker for the first session that is not isolated, before the store is open. `close` ends it,
-        also where that could not be opened."""
+        """Begin to start a worker for the first session that is not isolated, before the store is open.
+
+        `close` ends it, also where the store could not be opened.
+        """
         self._has_worker = True
         self._pool.start_one()
 

@@ -42,11 +42,7 @@ FIRST_WORDS = {"What", "It", "Those", "Who", "This", "None"}
 
 LINES_MAX = 70
 
-ALIASES = {
-    ("durable/functions/failures.py", "actor_errors"): "two modules are called errors",
-    ("durable/functions/failures.py", "sandbox_errors"): "two modules are called errors",
-    ("durable/functions/failures.py", "script_errors"): "two modules are called errors",
-}
+ALIASES: dict[tuple[str, str], str] = {}
 
 SAME_NAME = {
     "__init__.py": "Python's",

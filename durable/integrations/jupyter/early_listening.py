@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 PORTS = ("shell_port", "control_port", "stdin_port", "iopub_port", "hb_port")
 
-BACKLOG = 100
+CLIENTS_MAX = 100
 """Clients that wait until ZeroMQ takes over, as many as with its own sockets."""
 
 
@@ -32,7 +32,7 @@ def listen_early(connection: Mapping[str, object]) -> dict[str, int]:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((ip, port))
-            listener.listen(BACKLOG)
+            listener.listen(CLIENTS_MAX)
             listener.setblocking(False)
         except OSError:  # ZeroMQ says what is wrong
             listener.close()

@@ -161,7 +161,10 @@ def _common(*, with_json: bool = True) -> list[click.Parameter]:
     return [store, trusted, as_json, log_format] if with_json else [store, trusted, log_format]
 
 
-_NAMES_ONE = ("prompt", "execution_id", "session", "promise_id", "queue", "schedule_id", "kind", "deployment")
+_NAMES_ONE = (
+    "prompt", "execution_id", "execution_ids", "forked", "session", "promise_id", "queue", "schedule_id", "kind",
+    "deployment",
+)  # fmt: skip
 """Arguments that name something in the store: where there is no store, there is no such thing (exit 3)."""
 
 

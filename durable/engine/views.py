@@ -10,7 +10,7 @@ from typing import Any
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS, now_ms
-from durable.core.definition_id import is_served
+from durable.core.definition_id import CELL, is_served
 from durable.core.errors import ExecutionError
 from durable.core.frozen_record import FrozenRecord
 from durable.core.value_codec import is_placeholder, why_closed
@@ -133,6 +133,14 @@ def name_of(function: str) -> str:
     return function.rpartition("::")[2].rpartition("@")[0] or function
 
 
+def title_of(row: ExecutionRow) -> str:
+    """A short name of an execution: its function, or that it is code in a session; `recorded cell` in a fork that has
+    it from the execution that it comes from."""
+    if row.session is not None:
+        return f"cell of {row.session}"
+    return "recorded cell" if row.function == CELL else name_of(row.function)
+
+
 async def needed_by(reads: ReadsFace, rows: Sequence[ExecutionRow]) -> dict[str, dict[str, str]]:
     """The capabilities that the sessions of these executions need, where some may not go on for want of them."""
     if all(row.session is None or row.state not in ("pending", "running") for row in rows):
@@ -165,7 +173,7 @@ def execution_view(
         state=row.state,
         stuck=bool(worker_stuck) or (can_go_on and unserved),
         function=row.function,
-        name=name_of(row.function) if row.session is None else f"cell of {row.session}",
+        name=title_of(row),
         session=row.session,
         n=row.n,
         created_at=_moment(row.created_at),
@@ -359,10 +367,11 @@ def schedule_view(record: dict[str, Any]) -> ScheduleView:
         arguments={key: param.get(key) for key in ("args", "kwargs")} if isinstance(param, dict) else param,
         missed=record["promiseTags"].get("durable:missed", "once"),
         created_at=_moment(record["createdAt"]),
-        next_run_at=_moment(record["nextRunAt"]),
+        next_run_at=None if record.get("paused") else _moment(record["nextRunAt"]),
         last_run_at=None if last is None else _moment(last),
         overlap=record.get("overlap", "allow"),
         jitter=record.get("jitterMs", 0) / 1000,
+        timeout=None if record["promiseTimeout"] >= TIME_MAX_MS else record["promiseTimeout"] / 1000,
         paused=record.get("paused", False),
         skipped=record.get("skipped", 0),
         last_execution=(record.get("lastPromise") or "").removeprefix(ids.PREFIX) or None,

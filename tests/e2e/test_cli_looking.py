@@ -271,5 +271,14 @@ async def long(ctx, text: str) -> int:
 
 def test_what_is_named_is_not_there_without_a_store(terminal: Terminal, tmp_path: Path) -> None:
     absent = str(tmp_path / "absent.db")
-    for words in (["show", "x"], ["actor", "show", "A", "x"], ["deployment", "use", "x"], ["queue", "show", "x"]):
-        terminal.durable("--store", absent, *words).failed(3, "there is no store at")
+    for words in (
+        "show x",
+        "actor show A x",
+        "deployment use x",
+        "queue show x",
+        "tag x a=b",
+        "fork x --at 1",
+        "fork x y",
+    ):
+        terminal.durable("--store", absent, *words.split()).failed(3, "there is no store at")
+    terminal.durable("--store", absent, "tag", "--state", "failed", "a=b").failed(1, "there is no store at")

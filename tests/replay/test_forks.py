@@ -296,3 +296,17 @@ async def test_a_fork_with_other_arguments_keeps_what_does_not_depend_on_them(an
         await anywhere.fork_execution("old", step=2, changed={"cc": 1})
     with pytest.raises(durable.BadArguments):
         await anywhere.fork_execution("old", step=2, changed={"to": 1})
+
+
+@durable.function
+async def counts_words(ctx: durable.Context) -> list[object]:
+    cell = await ctx.execute("len('three words here'.split())", session="desk")
+    return [cell.value, await ctx.run(act, "told")]
+
+
+async def test_a_cell_that_a_fork_has_from_another_execution_is_called_so(engine: durable.Engine) -> None:
+    assert await (await engine.start(counts_words, id="words")).result(60) == [3, "told"]
+    assert await (await engine.fork_execution("words", step=2)).result(60) == [3, "told"]
+    names = {row.id: execution_view(row, ServedFunctions(frozenset(), {})).name for row in await engine.executions()}
+    cells = {"words.1": "cell of desk", "words-fork-1.1": "recorded cell"}
+    assert names == {"words": "counts_words", "words-fork-1": "counts_words"} | cells

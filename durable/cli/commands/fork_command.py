@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command("fork", cls=Command, short_help="Begin a session from a checkpoint, an execution from a step.")
-@click.argument("source", metavar="[SESSION|ID]", required=False)
+@click.argument("forked", metavar="[SESSION|ID]", required=False)
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--checkpoint", metavar="WHICH", type=which_one, help="Its number or label; the newest by default.")
 @click.option("--at", "step", type=step_number, metavar="STEP", help="Fork the execution ID before this step.")
 @click.option("--set", "changes", metavar="NAME=JSON", multiple=True, help="With --at: another value of an argument.")
 @many
 def command(
-    source: str | None,
+    forked: str | None,
     name: str | None,
     checkpoint: str | int | None,
     step: int | None,
@@ -39,22 +39,22 @@ def command(
     NAME, or <ID>-fork-<n>. With --at and options that choose in place of ID, all of those are forked, the newest first;
     they go on with `durable resume` where no engine runs. --dry-run shows what would be kept.
     """
-    in_bulk = chooses_many(source, **options)
+    in_bulk = chooses_many(forked, **options)
     chosen = settings()
     if in_bulk:
         if step is None or checkpoint is not None:
             raise click.UsageError("many executions are forked with --at STEP; a session is forked by its name")
         changed, wanted = changed_arguments(changes), filter_of(**options)
         return in_loop(lambda: fork_many(chosen, wanted, step, changed, limit, dry_run))
-    assert source is not None
+    assert forked is not None
     if step is not None:
         if checkpoint is not None:
             raise click.UsageError("--checkpoint is of a session, --at of an execution")
         changed = changed_arguments(changes)
-        return in_loop(lambda: fork_one(chosen, source.removeprefix(ids.PREFIX), step, name, changed, dry_run))
+        return in_loop(lambda: fork_one(chosen, forked.removeprefix(ids.PREFIX), step, name, changed, dry_run))
     if name is None or dry_run or changes:
         raise click.UsageError("name the new session; an execution is forked with --at STEP")
-    return in_loop(lambda: _fork_session(chosen, source, name, checkpoint))
+    return in_loop(lambda: _fork_session(chosen, forked, name, checkpoint))
 
 
 async def _fork_session(chosen: Settings, session: str, name: str, checkpoint: str | int | None) -> int:

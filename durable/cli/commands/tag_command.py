@@ -28,6 +28,7 @@ async def command(chosen: Settings, /, words: tuple[str, ...], limit: int, dry_r
     from durable.store.operations.execution_tags import tags_of
 
     execution_id, tags = _parted(words, **options)
+    click.get_current_context().params["execution_id"] = execution_id  # one that is named: 3 where there is no store
     out = chosen.out()
     async with opened(chosen, create=False) as store:
         if execution_id is not None:

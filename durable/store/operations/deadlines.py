@@ -45,9 +45,9 @@ def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
     overdue(tx)
     queue_entries.ripen(tx)
     if not tx.debug and tx.row(_SCHEDULE_DUE, (tx.now,)) is not None:
-        from durable.store.operations.schedules import fire  # most stores have none
+        from durable.store.operations import schedules  # most stores have none
 
-        fire(tx)
+        schedules.fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
         if not tx.lock_promise_if_free(task_id):
             tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
@@ -104,4 +104,8 @@ def follow_clock(tx: Tx) -> None:
         "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms+?2",
         (tx.now, QUEUE_AHEAD_MS),
     )
+    if tx.row("SELECT 1 FROM schedules LIMIT 1", ()) is not None:
+        from durable.store.operations import schedules
+
+        schedules.follow_clock(tx)
     tx.effects.rescan = True

@@ -15,7 +15,7 @@ from durable.core.errors import BadArguments
 from durable.engine.execution_overview import overview
 from durable.executions.forking import fork, rewind
 from durable.executions.signal_sender import send_signal
-from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
+from durable.http.api.api_route import Answer, ApiCall, ApiRoute, Handler, PageQuery, RouteQuery
 from durable.http.api.execution_views import converted, execution_detail, execution_outcome
 from durable.http.api.function_call import FunctionCall, begin, function_id
 from durable.http.api.output_stream import output_events, printed_page
@@ -228,6 +228,21 @@ async def signal_execution(call: ApiCall) -> api_models.SignalSent:
     return api_models.SignalSent(sent=sent)
 
 
+def _new_execution(what: str, handler: Handler, body: type[msgspec.Struct]) -> ApiRoute:
+    """A route that makes an execution from what another recorded; 200 where it only says what it would make."""
+    return ApiRoute(
+        "POST",
+        f"/executions/{{id}}/{what}",
+        "operate",
+        handler,
+        api_models.ForkedExecution,
+        body=body,
+        status=201,
+        also=(200,),
+        refusals=(409,),
+    )
+
+
 ROUTES = (
     ApiRoute("GET", "/executions", "read", list_executions, Page[ExecutionView], ListExecutionsQuery),
     ApiRoute(
@@ -273,39 +288,9 @@ ROUTES = (
         refusals=(409,),
     ),
     ApiRoute("POST", "/executions/{id}/resume", "operate", resume_execution, api_models.Changed, refusals=(409,)),
-    ApiRoute(
-        "POST",
-        "/executions/{id}/retry",
-        "operate",
-        retry_execution,
-        api_models.ForkedExecution,
-        body=api_models.RetryExecution,
-        status=201,
-        also=(200,),
-        refusals=(409,),
-    ),
-    ApiRoute(
-        "POST",
-        "/executions/{id}/fork",
-        "operate",
-        fork_execution,
-        api_models.ForkedExecution,
-        body=api_models.ForkExecution,
-        status=201,
-        also=(200,),
-        refusals=(409,),
-    ),
-    ApiRoute(
-        "POST",
-        "/executions/{id}/rewind",
-        "operate",
-        rewind_execution,
-        api_models.ForkedExecution,
-        body=api_models.ForkExecution,
-        status=201,
-        also=(200,),
-        refusals=(409,),
-    ),
+    _new_execution("retry", retry_execution, api_models.RetryExecution),
+    _new_execution("fork", fork_execution, api_models.ForkExecution),
+    _new_execution("rewind", rewind_execution, api_models.ForkExecution),
     ApiRoute("PATCH", "/executions/{id}/tags", "operate", tag_execution, api_models.TagSet, body=api_models.TagChanges),
     ApiRoute(
         "POST",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from durable.engine.step_outline import StepOutline
-from durable.engine.views import iso, name_of
+from durable.engine.views import iso, title_of
 from durable.executions.forking import RETRIED
 from durable.http.dashboard.views.addresses import url_of
 from durable.http.dashboard.views.execution_list import note_of, parent_of
@@ -208,7 +208,7 @@ class PlacedEvent(NamedTuple):
 
 def events_of(row: ExecutionRow, steps: Sequence[StepOutline], discards: Sequence[DiscardRow]) -> list[PlacedEvent]:
     """The events of an execution in order of time: made, each operation begun, tried again and ended, settled."""
-    found = [PlacedEvent(row.created_at, "created", row.id, name_of(row.function))]
+    found = [PlacedEvent(row.created_at, "created", row.id, title_of(row))]
     for step in steps:
         label = f"{step.kind} {step.name}".strip()
         found.append(PlacedEvent(step.created_at, "asked" if step.kind == "input" else "begun", step.id, label))

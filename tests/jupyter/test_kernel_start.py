@@ -7,17 +7,19 @@ import os
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zmq
 from jupyter_client.connect import write_connection_file
 from psutil import Process
 
 from durable.integrations.jupyter.early_listening import listen_early
 from durable.integrations.jupyter.notebook_session import NotebookSession
 from tests.jupyter.front_end import FrontEnd
+
+zmq: Any = import_module("zmq")
 
 MODULES = """
 import json, sys
@@ -110,17 +112,20 @@ def test_no_worker_stays_where_the_store_cannot_be_opened(tmp_path: Path, monkey
         assert Process(page.pid).children(recursive=True) == []
 
 
-async def test_a_cell_that_prints_nothing_reads_nothing_of_the_store(tmp_path: Path) -> None:
+async def test_a_cell_that_prints_nothing_reads_nothing_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its output would be read in another thread, between its code's end and its reply."""
     notebook = await NotebookSession.open(str(tmp_path / "state.db"), "desk")
-    reads, asked = notebook.engine.store.reads, []
+    reads = notebook.engine.store.reads
+    asked: list[str] = []
     printed = reads.printed
 
     async def counted(execution: str, *arguments: Any, **options: Any) -> Any:
         asked.append(execution)
         return await printed(execution, *arguments, **options)
 
-    reads.printed = counted
+    monkeypatch.setattr(reads, "printed", counted)
     for number in range(3):
         execution = await notebook.submit("1+1")
         events = [event async for event in notebook.follow(execution, fresh=True) if event is not None]

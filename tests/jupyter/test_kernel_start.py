@@ -1,4 +1,4 @@
-"""What a kernel's start does and what it leaves for later (specs/jupyter.md, Start): counted, since time is not."""
+"""The start of a kernel: its imports, processes and reads of the store, counted since time is not (specs/jupyter.md, Start)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a kernel: its imports, processes and reads of the store, counted since time is not (specs/jupyter.md, Start)."""
+"""The start of a kernel: its imports, processes and reads of the store are counted, since time is not."""
 
 from __future__ import annotations
 

@@ -1135,6 +1135,8 @@ class Engine:
                 self._passes.cancel(() if local is None else local.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
+        if change.regressed:
+            self._host.forget_all()
         if (change.prompts or change.expired) and self._observer.watching:
             self._tell_prompts(change)
         if change.foreign or change.stopped or (self._remote and change.sessions):

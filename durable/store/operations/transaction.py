@@ -146,6 +146,8 @@ class Effects(msgspec.Struct):
     """Messages for URLs wait to be sent."""
     notes: list[Note] = []
     """What observers are told of queues and schedules."""
+    regressed: int = 0
+    """Commits of this process that the database had acknowledged and has no more, found before this one."""
 
     def queue_changed(self, queue: str) -> None:
         """More of a queue may be able to begin."""

@@ -7,7 +7,7 @@ import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote, urlencode
 
@@ -19,7 +19,7 @@ from durable.client.api_models import Page
 from durable.core.errors import BadArguments, EngineClosed, Halted, StoreUnreachable, Waiting
 from durable.core.ids import mint_execution_id
 from durable.core.retries import Retries
-from durable.records.view_models import ExecutionView, SessionView, StepView
+from durable.records.view_models import ExecutionView, ScheduleView, SessionView, StepView
 
 if TYPE_CHECKING:
     import aiohttp
@@ -212,6 +212,57 @@ class Client:
         body = {"value": value, "error": error}
         await self._ask("POST", f"/promises/{_part(promise)}/settle", api_models.PromiseSettled, body, again=True)
 
+    # -- schedules ----------------------------------------------------------------------------------------------------
+
+    def schedules(self) -> AsyncIterator[ScheduleView]:
+        """Schedules, by id, from as many pages as are read."""
+        return self._pages("/schedules", Page[ScheduleView], {})
+
+    async def schedule(
+        self,
+        id: str,
+        when: str,
+        function: str,
+        *args: Any,
+        timezone: str | None = None,
+        overlap: str = "allow",
+        jitter: float | timedelta = 0.0,
+        missed: str = "once",
+        paused: bool | None = None,
+        timeout: float | timedelta | None = None,
+        **kwargs: Any,
+    ) -> ScheduleView:
+        """Start a function at every tick of a line, as `engine.schedule` does. One of this id is that from now on.
+
+        when: a cron line or `@every 15s`. jitter, timeout: seconds or timedelta. paused: None for as it is. NotFound
+        where no living engine serves a function of that name; BadArguments.
+        """
+        body: dict[str, Any] = {"cron": when, "function": function, "args": list(args), "kwargs": kwargs}
+        body |= {"timezone": timezone, "overlap": overlap, "jitter": _seconds(jitter), "missed": missed}
+        body |= {"paused": paused, "timeout": _seconds(timeout)}
+        return await self._ask("PUT", f"/schedules/{_part(id)}", ScheduleView, body, again=True)
+
+    async def turn_schedule(self, id: str, *, paused: bool) -> ScheduleView:
+        """Let no tick of a schedule fire, or let them fire again. NotFound."""
+        path = f"/schedules/{_part(id)}/{'pause' if paused else 'resume'}"
+        return await self._ask("POST", path, ScheduleView, {}, again=True)
+
+    async def trigger_schedule(self, id: str) -> str | None:
+        """Start an execution of a schedule now: its id; None where it skips, since one goes on. NotFound."""
+        return (await self._ask("POST", f"/schedules/{_part(id)}/trigger", api_models.Triggered, {})).execution
+
+    async def backfill_schedule(
+        self, id: str, since: datetime, until: datetime, *, overlap: str = "queue"
+    ) -> list[str]:
+        """Make up for the ticks from `since` up to `until`: the ids of what is started. NotFound, BadArguments."""
+        body = {"since": since, "until": until, "overlap": overlap}
+        path = f"/schedules/{_part(id)}/backfill"
+        return (await self._ask("POST", path, api_models.Backfilled, body)).executions
+
+    async def delete_schedule(self, id: str) -> None:
+        """Fire no more ticks of a schedule. What it started goes on. NotFound."""
+        await self._ask("DELETE", f"/schedules/{_part(id)}", Any)
+
     # -- deployments, rules -------------------------------------------------------------------------------------------
 
     async def deployments(self) -> list[api_models.DeploymentView]:
@@ -388,7 +439,7 @@ class Client:
 
     async def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> tuple[int, bytes]:
         options: dict[str, Any] = {"headers": dict(headers)}
-        if method in ("POST", "PATCH"):
+        if method in ("POST", "PUT", "PATCH"):
             options["data"] = msgspec.json.encode({} if body is None else body)
             options["headers"]["content-type"] = "application/json"
         async with asyncio.timeout(ANSWER_S), self._open().request(method, self._place(path), **options) as response:

@@ -564,16 +564,58 @@ class PermissionChanged(msgspec.Struct, frozen=True, kw_only=True):
 # -- schedules, actors, and the store as a whole ----------------------------------------------------------------------
 
 
-class CreateSchedule(Body, frozen=True, kw_only=True):
-    """`cron`: five fields in UTC, `@daily` and the like, or with `CRON_TZ=Europe/Paris` before it. `missed`: ticks that
-    passed while nothing ran."""
+type Overlap = Literal["allow", "skip", "queue", "cancel"]
 
-    id: GivenId
+
+class PutSchedule(Body, frozen=True, kw_only=True):
+    """`cron`: five fields in UTC, `@daily` and the like, or with `CRON_TZ=Europe/Paris` before it, or `@every 15s`.
+
+    `missed`: ticks that passed while nothing ran. `overlap`: a tick while an execution goes on. `jitter`: seconds by
+    which it may begin later. `timeout`: seconds that each execution has. `paused`: null for as it is.
+    """
+
     cron: Name
     function: Name
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     missed: Literal["once", "all", "skip"] = "once"
+    overlap: Overlap = "allow"
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=366 * 86_400)] = 0.0
+    timezone: Name | None = None
+    timeout: Seconds | None = None
+    paused: bool | None = None
+
+
+class CreateSchedule(PutSchedule, frozen=True, kw_only=True):
+    """The same with its `id`."""
+
+    id: GivenId
+
+
+class BackfillSchedule(Body, frozen=True, kw_only=True):
+    """The ticks from `since` up to `until`, which is not one of them."""
+
+    since: Moment
+    until: Moment
+    overlap: Overlap = "queue"
+
+
+class Triggered(msgspec.Struct, frozen=True, kw_only=True):
+    """The execution that was started; null where the schedule skips, since one goes on."""
+
+    execution: str | None
+
+
+class Backfilled(msgspec.Struct, frozen=True, kw_only=True):
+    """The executions that were started, in the order of their ticks."""
+
+    executions: list[str]
+
+
+class NextTicks(msgspec.Struct, frozen=True, kw_only=True):
+    """The next ticks of a schedule, in UTC."""
+
+    items: list[str]
 
 
 type QueueLimit = Annotated[int, msgspec.Meta(ge=1, lt=2**31)]

@@ -1,6 +1,7 @@
 """Cron lines in UTC or a named zone (`CRON_TZ=Europe/Paris 0 9 * * 1-5`): parse one, find the next tick.
 
-Fields: minute, hour, day of month, month, day of week (0 or 7 is Sunday); `*`, lists, ranges, steps, English names.
+Fields: minute, hour, day of month, month, day of week (0 or 7 is Sunday); `*`, lists, ranges, steps, English names;
+`L` is the last day of a month, `5L` or `friL` its last Friday, `1#2` its second Monday.
 `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` stand for five fields. When both days
 are restricted either one is enough, as in cron. Clock changes are treated as Vixie cron does (specs/store.md, S15).
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
@@ -42,6 +44,10 @@ _YEARS_AHEAD = 8
 """A date that the Gregorian calendar has at all comes within eight years (29 February around a common century)."""
 _CHANGE_MAX = timedelta(hours=3)
 """A longer jump of the clock is no daylight saving: what it skips is not made up for (Vixie cron's limit)."""
+_OF_A_WEEK = re.compile(r"([0-9a-z]+)(?:#([1-5])|l)", re.ASCII)
+_NO_ZONES = ("localtime", "posixrules")
+_SHOWN_CHARS = 100
+"""Characters of a line that an error shows."""
 _MINUTE_MS = 60_000
 _DAY_MINUTES = 24 * 60
 
@@ -100,6 +106,9 @@ class Cron:
     either_day: bool
     fixed: bool
     zone: tzinfo
+    last_day: bool = False
+    weeks: frozenset[tuple[int, int]] = frozenset()
+    """Days of the week of one week in the month: its number from 1, or 0 for the last one."""
 
     @classmethod
     def parse(cls, line: str) -> Cron:
@@ -108,7 +117,7 @@ class Cron:
             cron = cls._parse(line)
             cron.after(0)
         except CronError as error:
-            raise CronError(f"cron {line!r}: {error}") from None
+            raise CronError(f"cron {_short(line)}: {error}") from None
         return cron
 
     @classmethod
@@ -120,22 +129,27 @@ class Cron:
         if len(fields) == 1 and fields[0].startswith("@"):
             fields = _nickname(fields[0]).split()
         if len(fields) != len(_FIELDS):
+            if fields and fields[0].lower() == EVERY.strip():
+                raise CronError("`@every` counts time alone, it has no time zone")
             raise CronError(
                 f"it has {len(fields)} fields, expected 5: minute, hour, day of month, month, day of week "
-                "(`0 9 * * 1-5` is 09:00 from Monday to Friday)"
+                "(`0 9 * * 1-5` is 09:00 from Monday to Friday); seconds are `@every 15s`"
             )
-        minutes, hours, days, months, weekdays = (
-            field.parse(text) for field, text in zip(_FIELDS, fields, strict=True)
-        )
+        minute, hour, month_day, month, weekday = _FIELDS
+        days, last_day = _month_days(month_day, fields[2])
+        weekdays, weeks = _weekdays(weekday, fields[4])
+        minutes, hours = minute.parse(fields[0]), hour.parse(fields[1])
         return cls(
             minutes,
             hours,
             days,
-            months,
-            frozenset(each % 7 for each in weekdays),
+            month.parse(fields[3]),
+            weekdays,
             either_day=not fields[2].startswith("*") and not fields[4].startswith("*"),
             fixed=not any(text.startswith("*") for text in fields[:2]) and len(minutes) < 60 and len(hours) < 24,
             zone=zone,
+            last_day=last_day,
+            weeks=weeks,
         )
 
     @cached_property
@@ -145,21 +159,30 @@ class Cron:
 
     def after(self, time_ms: int) -> int:
         """The first tick strictly after that time, in milliseconds since the epoch; CronError when there is none."""
-        # The day before is looked at too: what a change at midnight skipped fires after it.
-        day = datetime.fromtimestamp(time_ms / 1000, self.zone).date() - timedelta(days=1)
-        for _ in range(366 * _YEARS_AHEAD):
-            if self._on(day):
-                found = self._first(day, time_ms)
-                if found is not None:
-                    return found
-            day += timedelta(days=1)
+        try:
+            # The day before is looked at too: what a change at midnight skipped fires after it.
+            day = datetime.fromtimestamp(time_ms / 1000, self.zone).date() - timedelta(days=1)
+            for _ in range(366 * _YEARS_AHEAD):
+                if self._on(day):
+                    found = self._first(day, time_ms)
+                    if found is not None:
+                        return found
+                day += timedelta(days=1)
+        except (OverflowError, ValueError):
+            raise CronError("it does not fire any more before the year 10000") from None
         raise CronError("it never fires: no month has that day")
 
     def _on(self, day: date) -> bool:
         if day.month not in self.months:
             return False
-        in_month, in_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        weekday = day.isoweekday() % 7
+        in_month = day.day in self.days or (self.last_day and day.day == _last_day(day))
+        in_week = weekday in self.weekdays or (bool(self.weeks) and self._in_its_week(weekday, day))
         return in_month or in_week if self.either_day else in_month and in_week
+
+    def _in_its_week(self, weekday: int, day: date) -> bool:
+        is_last = day.day + 7 > _last_day(day)
+        return (weekday, (day.day + 6) // 7) in self.weeks or (is_last and (weekday, 0) in self.weeks)
 
     def _first(self, day: date, time_ms: int) -> int | None:
         """Its first tick of that day after that time."""
@@ -189,7 +212,8 @@ EVERY = "@every "
 """The beginning of a line that counts time alone: `@every 15s`."""
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": _MINUTE_MS, "h": 60 * _MINUTE_MS, "d": _DAY_MINUTES * _MINUTE_MS}
 _EVERY_MS_MIN = 100
-_SPAN = re.compile(r"(\d{1,12})(ms|s|m|h|d)\Z", re.ASCII)
+_SPAN = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
+_SPANS = re.compile(rf"(?:{_SPAN.pattern})+", re.ASCII)
 
 
 class Every(FrozenRecord, frozen=True):
@@ -199,11 +223,12 @@ class Every(FrozenRecord, frozen=True):
 
     @classmethod
     def parse(cls, line: str) -> Every:
-        """Parse `@every 15s`; the units are ms, s, m, h and d. CronError."""
-        found = _SPAN.match(line.removeprefix(EVERY).strip())
-        span_ms = 0 if found is None else int(found[1]) * _UNITS_MS[found[2]]
+        """Parse `@every 15s` or `@every 1h30m`; the units are ms, s, m, h and d. CronError."""
+        span = line.removeprefix(EVERY).strip()
+        spans = _SPAN.findall(span) if _SPANS.fullmatch(span) else []
+        span_ms = sum(int(count) * _UNITS_MS[unit] for count, unit in spans)
         if not _EVERY_MS_MIN <= span_ms <= 366 * _UNITS_MS["d"]:
-            raise CronError(f"{line!r} is not `@every` with 100ms to 366d, such as `@every 15s`")
+            raise CronError(f"{_short(line)} is not `@every` with 100ms to 366d, such as `@every 15s`, `@every 1h30m`")
         return cls(span_ms)
 
     def after(self, time_ms: int) -> int:
@@ -223,9 +248,39 @@ def _of_changed_day(cron: Cron, midnight: datetime) -> list[int]:
     return sorted(found)
 
 
+def _month_days(field: _Field, text: str) -> tuple[frozenset[int], bool]:
+    """The days of a month, and whether its last one is among them."""
+    plain = [part for part in text.split(",") if part.lower() != "l"]
+    return field.parse(",".join(plain)) if plain else frozenset(), len(plain) < text.count(",") + 1
+
+
+def _weekdays(field: _Field, text: str) -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
+    """The days of every week, 0 for Sunday, and those of one week of the month."""
+    plain, weeks = list[str](), set[tuple[int, int]]()
+    for part in text.lower().split(","):
+        found = _OF_A_WEEK.fullmatch(part)
+        if found is None:
+            plain.append(part)
+        else:
+            [weekday] = field.parse(found[1])
+            weeks.add((weekday % 7, int(found[2] or 0)))
+    every = field.parse(",".join(plain)) if plain else frozenset()
+    return frozenset(each % 7 for each in every), frozenset(weeks)
+
+
+def _last_day(day: date) -> int:
+    return monthrange(day.year, day.month)[1]
+
+
+def _short(line: str) -> str:
+    return repr(line if len(line) <= _SHOWN_CHARS else f"{line[:_SHOWN_CHARS]}…")
+
+
 def _zone(name: str) -> ZoneInfo:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+    if name in _NO_ZONES:
+        raise CronError(f"the time zone {name!r} is another one on each machine; write one as in CRON_TZ=Europe/Paris")
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -58,9 +58,14 @@ def mint_execution_id() -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def is_given_id(text: str) -> bool:
+    """Whether a text is an id that a caller may choose."""
+    return _GIVEN.match(text) is not None
+
+
 def check_given_id(text: str) -> str:
     """Return an execution id that a caller chose, or raise InvalidId naming the rule."""
-    if not _GIVEN.match(text):
+    if not isinstance(text, str) or not _GIVEN.match(text):
         raise InvalidId(text, "an execution id is 1 to 128 letters, digits, '_' or '-'")
     return text
 

@@ -166,7 +166,8 @@ class QueueView(FrozenRecord, frozen=True):
 class ScheduleView(FrozenRecord, frozen=True):
     """A cron line and what runs at its ticks; `missed`: once, all or skip; `overlap`: allow, skip, queue or cancel.
 
-    `jitter`: seconds. `skipped`: ticks that made nothing. `last_execution`: the newest that it started.
+    `jitter`, `timeout`: seconds. `skipped`: ticks that made nothing. `last_execution`: the newest that it started.
+    `next_run_at`: null while it is paused.
     """
 
     id: str
@@ -176,10 +177,11 @@ class ScheduleView(FrozenRecord, frozen=True):
     arguments: Any
     missed: str
     created_at: str
-    next_run_at: str
+    next_run_at: str | None
     last_run_at: str | None
     overlap: str = "allow"
     jitter: float = 0.0
+    timeout: float | None = None
     paused: bool = False
     skipped: int = 0
     last_execution: str | None = None

@@ -647,6 +647,8 @@ def _schedules() -> list[Step]:
         Request("schedule.trigger", {"id": "every-queue"}),
         Request("schedule.backfill", {"id": "every-queue", "since": T0, "until": T0 + 3_000}),
         Request("schedule.list", {}),
+        put("every-skip", "queue"),  # behind the one that goes on, which no queue knows
+        Request("schedule.trigger", {"id": "every-skip"}),
         *(Request("schedule.delete", {"id": f"every-{overlap}"}) for overlap in ("skip", "queue", "cancel")),
         Request("schedule.delete", {"id": "jitters"}),
     ]

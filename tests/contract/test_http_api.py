@@ -493,6 +493,34 @@ async def test_schedules_and_actors(tmp_path: Path) -> None:
         assert (await server.get("/schedules/nightly"))["name"] == "api-adds"
         assert (await server.call("DELETE", "/schedules/nightly"))[0] == 204
         assert (await server.call("DELETE", "/schedules/nightly"))[0] == 404
+        often = {"cron": "@every 1h30m", "function": "api-adds", "args": [1], "overlap": "skip", "jitter": 60}
+        policies: dict[str, Any] = {"timeout": 600, "paused": True, "missed": "all"}
+        assert (await server.call("PUT", "/schedules/often", {**often, **policies}))[0] == 201
+        status, often_view = await server.call("PUT", "/schedules/often", {**often, "timeout": 600})
+        assert (status, often_view["paused"], often_view["next_run_at"], often_view["missed"]) == (
+            200,
+            True,
+            None,
+            "once",
+        )
+        assert (often_view["overlap"], often_view["jitter"], often_view["timeout"]) == ("skip", 60, 600)
+        [listed, _] = (await server.get("/schedules"))["items"]
+        assert listed == often_view, "a list has the policies, too"
+        assert (await server.post("/schedules/often/resume"))["next_run_at"].endswith("0:00.000Z")
+        assert (await server.post("/schedules/often/pause"))["paused"]
+        assert len((await server.get("/schedules/often/next?count=3"))["items"]) == 3
+        execution = (await server.post("/schedules/often/trigger"))["execution"]
+        assert (await ended(server, execution))["value"] == 2
+        span = {"since": "2026-03-01T00:00:00Z", "until": "2026-03-01T04:00:00+01:00"}
+        begun = (await server.post("/schedules/often/backfill", {**span, "overlap": "allow"}))["executions"]
+        assert begun == [f"often-{1772323200000 + n * 5_400_000}" for n in range(2)]
+        assert (await server.post("/schedules/often/backfill", span))["executions"] == []
+        for times in ({"since": span["until"], "until": span["since"]}, {**span, "since": "2026-03-01T00:00"}):
+            assert (await server.call("POST", "/schedules/often/backfill", times))[0] == 400
+        for wrong in ({"overlap": "x"}, {"jitter": -1}, {"timezone": "UTC"}, {"timeout": 0}, {"cron": "@every 1x"}):
+            assert (await server.call("PUT", "/schedules/often", {**often, **wrong}))[0] == 400, wrong
+        for path in ("pause", "resume", "trigger"):
+            assert (await server.call("POST", f"/schedules/gone/{path}"))[0] == 404
         messages = "/actors/ApiCart/ana/messages"
         sent = await server.post(messages, {"method": "add", "args": ["book"]}, idempotency_key="m1")
         again = await server.post(messages, {"method": "add", "args": ["book"], "id": "m1"})

@@ -14,13 +14,18 @@ from tests.contract.test_store_queues import offered, rules
 
 SECOND = 1_000
 START = T0
+TAGS = {"resonate:target": "poll://any@g", "durable:function": "app.py::job@1"}
+SCHEDULE: dict[str, Any] = {
+    "id": "s",
+    "cron": "@every 10s",
+    "promiseId": "exec:{{.id}}-{{.timestamp}}",
+    "promiseTimeout": 10**12,
+    "promiseTags": TAGS,
+}
 
 
 async def put(store: Any, overlap: str = "allow", line: str = "@every 10s", **more: Any) -> dict[str, Any]:
-    tags = {"resonate:target": "poll://any@g", "durable:function": "app.py::job@1"}
-    missed = more.pop("missed", "all")
-    schedule = {"id": "s", "cron": line, "promiseId": "exec:{{.id}}-{{.timestamp}}", "promiseTimeout": 10**12}
-    data = {**schedule, "promiseTags": {**tags, "durable:missed": missed}}
+    data = {**SCHEDULE, "cron": line, "promiseTags": {**TAGS, "durable:missed": more.pop("missed", "all")}}
     return dict((await store.request("schedule.put", {"schedule": data, "overlap": overlap, **more})).data["schedule"])
 
 
@@ -117,6 +122,80 @@ async def test_pauses_ticks_by_hand_and_the_past(tmp_path: Path) -> None:
         await store.request("schedule.delete", {"id": "s"})
         for kind in ("trigger", "backfill", "pause"):
             assert await status(store, f"schedule.{kind}", {**span, "paused": True}) == 404
+
+
+async def test_an_execution_that_makes_up_for_the_past_has_its_time_whole(tmp_path: Path) -> None:
+    clock = Clock(START)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await put(store, missed="once")
+        await store.request("schedule.put", {"schedule": {**SCHEDULE, "promiseTimeout": 60 * SECOND}})
+        clock.now += 3_600 * SECOND
+        by_hand = (await store.request("schedule.trigger", {"id": "s"})).data["promise"]
+        span = {"id": "s", "since": START, "until": START + 20 * SECOND}
+        [_, late] = (await store.request("schedule.backfill", span)).data["promises"]
+        missed = f"exec:s-{clock.now}"
+        for promise in (by_hand, late, missed):
+            found = (await store.request("promise.get", {"id": promise})).data["promise"]
+            assert (found["state"], found["timeoutAt"]) == ("pending", clock.now + 60 * SECOND), promise
+
+
+async def test_each_trigger_starts_one(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db", clock=Clock(START)) as store:
+        await put(store)
+        begun = [(await store.request("schedule.trigger", {"id": "s"})).data["promise"] for _ in range(3)]
+        assert begun == [f"exec:s-now-{START + n}" for n in range(3)], "in one millisecond, too"
+
+
+@pytest.mark.parametrize("overlap", ["queue", "cancel"])
+async def test_a_policy_that_changes_counts_for_what_goes_on(tmp_path: Path, overlap: str) -> None:
+    clock = Clock(START)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        inbox = await engine(store)
+        await put(store)
+        clock.now += 10 * SECOND
+        [first] = await offered(inbox)
+        await put(store, overlap)
+        clock.now += 10 * SECOND
+        assert await offered(inbox) == [], "the first one goes on"
+        assert rules(tmp_path / "s.db") == []
+        action = {"kind": "promise.settle", "data": settle(f"exec:{first}")}
+        await store.request("task.fulfill", {"id": f"exec:{first}", "version": 1, "action": action})
+        assert await state(store, f"exec:{first}") == ("resolved" if overlap == "queue" else "rejected_canceled")
+        assert await offered(inbox) == [f"s-{clock.now}"]
+    assert rules(tmp_path / "s.db") == []
+
+
+async def test_a_queue_goes_with_its_schedule(tmp_path: Path) -> None:
+    clock = Clock(START)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        for ends in (False, True):
+            await put(store, "queue")
+            promise = (await store.request("schedule.trigger", {"id": "s"})).data["promise"]
+            if ends:
+                await store.request("promise.settle", settle(promise))
+            clock.now += 1
+        await store.request("schedule.delete", {"id": "s"})
+        assert await status(store, "queue.get", {"queue": "schedule.s"}) == 200, "an execution stands in it"
+        await put(store, "queue")
+        await store.request("promise.settle", settle(f"exec:s-now-{START}"))
+        await store.request("schedule.delete", {"id": "s"})
+        assert await status(store, "queue.get", {"queue": "schedule.s"}) == 404
+
+
+async def test_a_clock_that_was_set_back_is_followed(tmp_path: Path) -> None:
+    """Ticks go on from the time that it has now, and none that was started is started again."""
+    clock = Clock(START)
+    async with opened(tmp_path / "s.db", clock=clock) as store:
+        await put(store)
+        clock.now += 365 * 86_400 * SECOND
+        await shown(store)
+        ahead = set(await started(store))
+        clock.now = START + 5 * SECOND
+        assert (await shown(store))["nextRunAt"] == START + 10 * SECOND
+        clock.now += 20 * SECOND
+        await shown(store)
+        assert set(await started(store)) == ahead | {10, 20}
+    assert rules(tmp_path / "s.db") == []
 
 
 async def test_what_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from .crash_points import _leave_behind, killed, run
 from .crash_script import the_day
 from .opened import Clock, acquire, engine, opened, promise, root, settle, status
 from .statements import statements
+from .test_store_overlaps import put as put_schedule
 
 WHOLE = frozenset(
     {
@@ -75,6 +76,7 @@ WALKS = {
     r"SELECT name FROM queues WHERE rate_count IS NOT NULL": "one row of each queue, when something is due",
     r"UPDATE queues SET next_start_at=.* WHERE rate_ms IS NOT NULL": "when the clock was set back, and at the opening",
     r"SELECT name, state, .* FROM queues ORDER BY name": "the list of all queues, on the reading connection",
+    r"SELECT id, cron, next_run_at FROM schedules WHERE last_run_at": "when the clock was set back, and at the opening",
     r"SELECT id, promise_tags, promise_param FROM schedules": "the schedules of a renamed function, once",
     r"SELECT name, owner, .* FROM sessions WHERE substr": "the list of all sessions, on the reading connection",
     r"SELECT id FROM outbox WHERE id IN \(SELECT id FROM outbox ORDER BY id LIMIT": "the oldest so many, by their key",
@@ -271,6 +273,16 @@ async def _messages_to_urls(store: Store) -> None:
     assert (await store.request("listener.claim", {"limit": 1})).data == {"posts": [], "wait_ms": None}
 
 
+async def _a_clock_that_is_set_back(folder: Path) -> None:
+    clock = Clock(now_ms())
+    async with opened(folder / "clock.db", clock=clock) as store:
+        await put_schedule(store)
+        clock.now -= 1_000_000
+        assert (await store.request("schedule.list", {"id": "s"})).data["schedules"][0][
+            "nextRunAt"
+        ] <= clock.now + 10_000
+
+
 async def _mail_and_a_foreign_file(folder: Path) -> None:
     async with opened(folder / "mail.db") as store, opened(folder / "mail.db") as other:
         inbox = await engine(store, "e1", [])
@@ -295,6 +307,7 @@ def test_no_statement_walks_through_a_table(tmp_path: Path, seen: set[str], monk
     asyncio.run(run(path, the_day(), burst=5, fault=None, said=lambda: None))
     asyncio.run(_rest_of_the_day(path))
     asyncio.run(_mail_and_a_foreign_file(tmp_path))
+    asyncio.run(_a_clock_that_is_set_back(tmp_path))
     ran = {sql for sql in seen if re.match(r"\s*(WITH|SELECT|UPDATE|DELETE|INSERT|REPLACE)\b", sql)}
     known = statements(but=WHOLE)
     assert len(known) > 150

@@ -116,6 +116,20 @@ def test_a_schedule_is_made_shown_and_deleted(terminal: Terminal) -> None:
     assert json.dumps(shown)
     assert terminal.durable("schedule", "delete", "tick", "--json").data == {"id": "tick", "state": "deleted"}
     terminal.durable("schedule", "delete", "tick").failed(3, "no schedule 'tick'")
+    for line in ("0 6 L * *", "CRON_TZ=Europe/Paris 0 6 L * *"):
+        assert terminal.durable("schedule", "next", line, "--count", "2").out.count(":00:00Z\n") == 2
+    policies = ("--overlap", "skip", "--timeout", "10m", "--json")
+    made = terminal.durable(
+        "schedule", "create", "tick", "@every 1h30m", "jobs.py::add", "3", "--paused", *policies
+    ).data
+    assert (made["paused"], made["next_run_at"], made["timeout"]) == (True, None, 600)
+    made = terminal.durable("schedule", "create", "tick", "@daily", "jobs.py::add", "4", "--replace", "--json").data
+    assert (made["paused"], made["cron"], made["arguments"]["args"]) == (True, "@daily", [4]), "its pause goes on"
+    assert terminal.durable("schedule", "show", "tick", "--json").data == made
+    terminal.durable("schedule", "show", "nothing").failed(3, "no schedule 'nothing'")
+    span = ("2026-03-01T00:00+01:00", "2026-03-01T00:00Z")
+    assert terminal.durable("schedule", "backfill", "tick", *span).out == ""
+    terminal.durable("schedule", "backfill", "tick", *reversed(span)).failed(2, "is later than until")
     daily = terminal.durable("schedule", "create", "daily", "CRON_TZ=Asia/Tokyo @daily", "jobs.py::add", "3", "--json")
     assert daily.data["next_run_at"].endswith("T15:00:00.000Z")
 

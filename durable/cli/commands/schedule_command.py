@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,7 +19,22 @@ if TYPE_CHECKING:
     from durable.store.port import StoreFace
 
 
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"])
+class _Moment(click.ParamType[datetime]):
+    """A time in ISO 8601, in UTC where it names no offset."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write it as 2026-03-01T09:00, or 2026-03-01T09:00+01:00", param, ctx)
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+_MOMENT = _Moment()
 
 
 @click.group("schedule", short_help="Executions that the clock starts.")
@@ -50,11 +64,14 @@ def command() -> None:
 @click.option("--jitter", type=Duration(), default=0.0, metavar="TIME", help="Begin up to so much later: 30s, 5m.")
 @click.option("--timezone", metavar="ZONE", help="Of CRON, such as Europe/Paris [UTC].")
 @click.option("--paused", is_flag=True, help="No tick fires before `durable schedule resume`.")
+@click.option("--timeout", type=Duration(), metavar="TIME", help="What each execution has, from when it may begin.")
+@click.option("--replace", is_flag=True, help="Let the schedule of this ID be this from now on; a pause goes on.")
 def create(schedule_id: str, cron: str, target: str, words: tuple[str, ...], **options: Any) -> int:
     """Run FUNC of FILE at every tick of CRON, as ID-<time in ms>. An ID that exists is a conflict (exit 6).
 
     CRON has five fields in UTC, or is @hourly, @daily, @weekly, @monthly, @yearly, or `@every 15s`;
-    `CRON_TZ=Europe/Paris 0 9 * * 1-5` is in that zone. Ticks fire while any process has the store open; their
+    `CRON_TZ=Europe/Paris 0 9 * * 1-5` is in that zone. `0 0 L * *` is the last day of each month, `0 9 * * 1#1` its
+    first Monday. Ticks fire while any process has the store open; their
     executions run where the function is served.
     """
     from durable.engine.schedule_operations import line_for
@@ -106,24 +123,26 @@ async def trigger(chosen: Settings, schedule_id: str) -> int:
 )
 @asynchronous
 async def backfill(chosen: Settings, schedule_id: str, since: datetime, until: datetime, overlap: Overlap) -> int:
-    """Make up for the ticks from SINCE up to UNTIL (UTC, such as 2026-03-01T09:00). No tick is started twice."""
+    """Make up for the ticks from SINCE up to UNTIL, such as 2026-03-01T09:00 (UTC). No tick is started twice."""
     async with _schedules(chosen) as schedules:
-        span = (since.replace(tzinfo=UTC), until.replace(tzinfo=UTC))
-        started = await schedules.backfill(schedule_id, *span, overlap=overlap)
+        started = await schedules.backfill(schedule_id, since, until, overlap=overlap)
     return _started(chosen, started)
 
 
 @command.command("next", cls=Command)
-@click.argument("schedule_id", metavar="ID")
+@click.argument("schedule_id", metavar="ID|CRON")
 @click.option("--count", type=click.IntRange(1, 10_000), default=5, show_default=True, help="So many.")
 @asynchronous
 async def next_(chosen: Settings, schedule_id: str, count: int) -> int:
-    """The next ticks of a schedule, in UTC."""
-    from durable.engine.schedule_operations import next_times
+    """The next ticks of a schedule, or of a line, in UTC."""
+    from durable.engine.schedule_operations import line_for, next_times
 
-    async with _schedules(chosen) as schedules:
-        schedule = await schedules.get(schedule_id)
-    times = [at.isoformat().replace("+00:00", "Z") for at in next_times(schedule.line, count)]
+    if ids.is_given_id(schedule_id):
+        async with _schedules(chosen) as schedules:
+            line = (await schedules.get(schedule_id)).line
+    else:
+        line = line_for(schedule_id, None)
+    times = [at.isoformat().replace("+00:00", "Z") for at in next_times(line, count)]
     out = chosen.out()
     if out.json:
         out.document(times)
@@ -154,6 +173,28 @@ async def list_(chosen: Settings) -> int:
     return exit_codes.DONE
 
 
+@command.command("show", cls=Command)
+@click.argument("schedule_id", metavar="ID")
+@asynchronous
+async def show(chosen: Settings, schedule_id: str) -> int:
+    """One schedule: its line, what it runs, its policies, its next and its last tick."""
+    from durable.cli.engine_or_client import looked_at
+    from durable.engine.schedule_operations import schedule_record
+    from durable.engine.views import schedule_view
+
+    async with looked_at(chosen) as store:
+        view = schedule_view(await schedule_record(store, schedule_id))
+    out = chosen.out()
+    if out.json:
+        out.document(view)
+        return exit_codes.DONE
+    for name in view.__annotations__:
+        value = getattr(view, name)
+        if value is not None:
+            out.data(f"{name.replace('_', ' ')}: {value}")
+    return exit_codes.DONE
+
+
 @command.command("delete", cls=Command)
 @click.argument("schedule_id", metavar="ID")
 @asynchronous
@@ -179,52 +220,38 @@ async def _create(
     from durable.cli.arguments import fit
     from durable.cli.engine_or_client import opened
     from durable.cli.load_target import found_or_shown, split_target
-    from durable.core.clock import TIME_MAX_MS
     from durable.core.cron import EVERY
     from durable.core.definition_id import SOURCE
     from durable.core.errors import Conflict
     from durable.engine.engine import GROUP
+    from durable.engine.schedule_operations import SchedulePolicies, schedule_request
     from durable.engine.views import schedule_view
     from durable.records.values import pack
 
     out = chosen.out()
-    group = GROUP
     out.protect()
     function = found_or_shown(out, *split_target(target))
     args, kwargs = fit(function, words)
     packed, named, arguments = function.pack(tuple(args), dict(kwargs))
-    data = {"func": function.key, "args": packed, "kwargs": named, "version": function.version}
-    request: dict[str, Any] = {
-        "id": schedule_id,
-        "cron": cron,
-        "promiseId": f"{ids.PREFIX}{schedule_id}-{{{{.timestamp}}}}",
-        "promiseTimeout": TIME_MAX_MS,
-        "promiseParam": {"data": pack(data)},
-        "promiseTags": {
-            "resonate:target": f"poll://any@{group}",
-            "durable:function": function.id,
-            SOURCE: function.source,
-            "durable:arguments": arguments,
-            "durable:missed": options["missed"],
-            "durable:nonce": uuid.uuid4().hex,
-        },
-    }
+    data = pack({"func": function.key, "args": packed, "kwargs": named, "version": function.version})
+    tags = {"durable:function": function.id, SOURCE: function.source, "durable:arguments": arguments}
+    replace, paused = options.pop("replace"), options.pop("paused")
+    policies = SchedulePolicies(paused=paused or (None if replace else False), **options)
+    request = schedule_request(schedule_id, cron, data, tags, policies, GROUP)
     async with opened(chosen, create=True) as store:
-        known = await _known(store, schedule_id)
-        plain = options["overlap"] == "allow" and not options["jitter"] and not options["paused"]
-        if known or (plain and not cron.startswith(EVERY)):
-            found = (await store.request("schedule.create", request)).data["schedule"]  # as any Resonate server has it
-        else:
-            jitter_ms = round(options["jitter"] * 1000)
-            more = {"overlap": options["overlap"], "jitterMs": jitter_ms, "paused": options["paused"]}
-            found = (await store.request("schedule.put", {"schedule": request, **more})).data["schedule"]
-    if known or found["promiseTags"] != request["promiseTags"]:
-        raise Conflict(f"schedule {schedule_id!r} exists; `durable schedule delete {schedule_id}` it first")
+        if not replace and await _known(store, schedule_id):
+            raise Conflict(f"schedule {schedule_id!r} exists; --replace it, or `durable schedule delete {schedule_id}`")
+        if replace or policies[:2] != ("allow", 0.0) or paused or cron.startswith(EVERY):
+            found = (await store.request("schedule.put", request)).data["schedule"]
+        else:  # as any Resonate server has it
+            found = (await store.request("schedule.create", request["schedule"])).data["schedule"]
+    if found["promiseTags"] != request["schedule"]["promiseTags"]:
+        raise Conflict(f"schedule {schedule_id!r} exists; somebody made it just now")
     view = schedule_view(found)
     if out.json:
         out.document(view)
     else:
-        out.data(f"{view.id}\t{view.next_run_at}")
+        out.data(f"{view.id}\t{view.next_run_at or 'paused'}")
     return exit_codes.DONE
 
 

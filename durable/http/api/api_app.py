@@ -48,7 +48,7 @@ def create_api(site: Site) -> Starlette:
             Middleware(
                 CORSMiddleware,
                 allow_origins=sorted(site.host_check.origins),
-                allow_methods=["GET", "POST", "PATCH", "DELETE"],
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
                 allow_headers=["authorization", "content-type", "idempotency-key", "last-event-id", "traceparent"],
                 expose_headers=["location"],
             )

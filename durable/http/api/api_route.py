@@ -105,7 +105,7 @@ class ApiCall:
 
 type Handler = Callable[[ApiCall], Awaitable[object]]
 
-type Method = Literal["GET", "POST", "PATCH", "DELETE"]
+type Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True)

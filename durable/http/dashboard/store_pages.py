@@ -12,7 +12,9 @@ from bridge.host.proc_vitals import cpu_seconds, memory_now, why_stuck
 from durable.actors.names import shown
 from durable.core.clock import now_ms
 from durable.core.errors import NotFound, StoreRefused
+from durable.engine.engine import GROUP
 from durable.engine.retention_rules import list_retention_rules
+from durable.engine.schedule_operations import Schedules
 from durable.engine.store_doctor import examined
 from durable.engine.views import iso, name_of, schedule_view
 from durable.http.dashboard.page_request import PageRoute, Visit, read_place
@@ -34,23 +36,38 @@ WORKERS_MAX = 200
 
 async def schedules(visit: Visit) -> Response:
     """`GET /ui/schedules`: by id, with when each runs next."""
-    asked: dict[str, object] = {"limit": PAGE_ROWS}
-    if visit.query("cursor"):
-        asked["cursor"] = visit.query("cursor")
-    found = (await visit.store.request("schedule.search", asked)).data
+    found = (await visit.store.request("schedule.list", {"after": visit.query("after"), "limit": PAGE_ROWS})).data
     views = [schedule_view(each) for each in found["schedules"]]
-    links = [("First page", visit.here(cursor=None))] if visit.query("cursor") else []
-    if "cursor" in found:
-        links.append(("Next page", visit.here(cursor=found["cursor"])))
-    lines = [(view, preview(view.arguments)) for view in views]
+    links = [("First page", visit.here(after=None))] if visit.query("after") else []
+    if found["more"]:
+        links.append(("Next page", visit.here(after=views[-1].id)))
+    lines = [(view, preview(view.arguments), url_of("schedules", view.id)) for view in views]
     return visit.page(
         "schedules.html",
         title="Schedules",
         section="schedules",
         schedules=lines,
         links=links,
-        may_delete=visit.viewer.may("operate"),
+        may=visit.viewer.may("operate"),
     )
+
+
+async def turn_schedule(visit: Visit) -> Response:
+    """`POST /ui/schedules/{id}/pause`, `/resume` and `/trigger`"""
+    schedule, action = visit.path("id"), visit.path("action")
+    operations = Schedules(visit.store, GROUP)
+    if action == "trigger":
+        started = await operations.trigger(schedule)
+        text = f"{started} is started." if started else "Nothing is started: an execution goes on, and it skips."
+    elif action == "pause":
+        await operations.pause(schedule)
+        text = f"{schedule} is paused."
+    elif action == "resume":
+        await operations.resume(schedule)
+        text = f"{schedule} is open; what passed meanwhile is not made up for."
+    else:
+        raise NotFound("action", action)
+    return visit.go("/ui/schedules", text)
 
 
 async def delete_schedule(visit: Visit) -> Response:
@@ -231,6 +248,7 @@ async def doctor(visit: Visit) -> Response:
 ROUTES = (
     PageRoute("schedules", "GET", "read", schedules),
     PageRoute("schedules/{id}/delete", "POST", "operate", delete_schedule),
+    PageRoute("schedules/{id}/{action}", "POST", "operate", turn_schedule),
     PageRoute("actors", "GET", "read", actors),
     PageRoute("actors/{name}", "GET", "read", actor),
     PageRoute("actors/{name}/{action}", "POST", "operate", stop_actor),

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import HELD_ELSEWHERE_MS, QUEUE_AHEAD_MS, RETRY_MAX_MS
-from durable.store.operations import queue_entries
+from durable.store.operations import queue_entries, schedules
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
 from durable.store.operations.row_records import load_tags
-from durable.store.operations.schedules import fire
 from durable.store.operations.settlement import Settled, end_attempt, lease_until, settle_pending
 from durable.store.operations.transaction import Deadline, Tx
 
@@ -45,7 +44,7 @@ def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
     overdue(tx)
     queue_entries.ripen(tx)
     if not tx.debug:
-        fire(tx)
+        schedules.fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
         if not tx.lock_promise_if_free(task_id):
             tx.wake_at(tx.now + HELD_ELSEWHERE_MS)
@@ -102,4 +101,5 @@ def follow_clock(tx: Tx) -> None:
         "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms+?2",
         (tx.now, QUEUE_AHEAD_MS),
     )
+    schedules.follow_clock(tx)
     tx.effects.rescan = True

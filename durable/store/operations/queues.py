@@ -113,11 +113,19 @@ def delete(tx: Tx, request: QueueDelete) -> Answer:
     """Forget a queue with its limits; refused while an execution of it has not ended."""
     tx.lock(queue_key(request.queue))
     _require(tx, request.queue)
-    if any(tx.row(sql, (request.queue,)) is not None for sql in (_IN_LINE, _NOT_IN_LINE)):
+    if not forget_queue(tx, request.queue):
         raise Refused(409, f"executions of the queue {request.queue!r} have not ended: drain it first")
-    tx.execute("DELETE FROM queue_starts WHERE queue=?", (request.queue,))
-    tx.execute("DELETE FROM queues WHERE name=?", (request.queue,))
     return Answer(200, {})
+
+
+def forget_queue(tx: Tx, queue: str) -> bool:
+    """Delete a queue with its limits, if there is one; False while an execution of it has not ended."""
+    tx.lock(queue_key(queue))
+    if any(tx.row(sql, (queue,)) is not None for sql in (_IN_LINE, _NOT_IN_LINE)):
+        return False
+    tx.execute("DELETE FROM queue_starts WHERE queue=?", (queue,))
+    tx.execute("DELETE FROM queues WHERE name=?", (queue,))
+    return True
 
 
 def make_queue(tx: Tx, queue: str, limits: QueueBounds) -> None:

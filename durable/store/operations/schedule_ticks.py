@@ -21,6 +21,8 @@ from durable.store.operations.row_records import load_tags, load_value
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import ExecutionCancel, PromiseCreate, QueueBounds, Refused, Value
 
+_FUNCTION = "durable:function"
+"""Tag of a schedule's promises that is ours: those of others have the time that the protocol says."""
 MISSED = "durable:missed"
 """Tag of a schedule's promises: what becomes of ticks that passed while nothing ran. `once` (the default) makes up for
 the newest, `all` for each, up to a thousand, `skip` for none."""
@@ -78,8 +80,11 @@ def begin_at(tx: Tx, plan: Plan, tick: int, *, by_hand: bool = False, jitter: bo
 
     by_hand: it is no tick, and has an id of its own.
     """
-    request = _promise(plan, tick, by_hand=by_hand)
     begins_at = plan.begins_at(tick) if jitter and not by_hand else tick
+    if by_hand:
+        while tx.promise_row(_promise_id(plan, tick, by_hand=True)) is not None:
+            tick += 1  # of several in one millisecond each is one of its own
+    request = _promise(plan, tick, max(begins_at, tx.now), by_hand=by_hand)
     if begins_at > tx.now:
         request.tags["resonate:delay"] = str(begins_at)  # type: ignore[index]
     try:
@@ -94,7 +99,8 @@ def begin_at(tx: Tx, plan: Plan, tick: int, *, by_hand: bool = False, jitter: bo
         tx.effects.notes.append(Note("skipped", plan.id, ms=tick))
         return None
     if plan.overlap in ("queue", "cancel"):
-        _stand_in_line(tx, plan, request, begins_at)
+        newest = last.last_promise if last is not None and last.overlap in ("queue", "cancel") else None
+        _stand_in_line(tx, plan._replace(last_promise=newest), request, begins_at)
     else:
         create_promise(tx, request)
     tx.effects.notes.append(Note("fired", plan.id, request.id, ms=tick))
@@ -102,9 +108,13 @@ def begin_at(tx: Tx, plan: Plan, tick: int, *, by_hand: bool = False, jitter: bo
     return request.id
 
 
-def _promise(plan: Plan, tick: int, *, by_hand: bool) -> PromiseCreate:
+def _promise_id(plan: Plan, tick: int, *, by_hand: bool) -> str:
     places = {"id": plan.id, "timestamp": f"now-{tick}" if by_hand else str(tick)}
-    promise_id = _PLACES.sub(lambda found: places[found[1]], plan.template)
+    return _PLACES.sub(lambda found: places[found[1]], plan.template)
+
+
+def _promise(plan: Plan, tick: int, begins_at: int, *, by_hand: bool) -> PromiseCreate:
+    promise_id = _promise_id(plan, tick, by_hand=by_hand)
     own = {
         "resonate:origin": origin_of(promise_id),
         "resonate:branch": promise_id,
@@ -112,7 +122,8 @@ def _promise(plan: Plan, tick: int, *, by_hand: bool) -> PromiseCreate:
         "resonate:scope": "global",
         "resonate:schedule": plan.id,
     }
-    timeout_at = min(tick + plan.timeout_ms, TIME_MAX_MS)
+    # The time of an execution counts from when it may begin, so that one that makes up for the past has it whole.
+    timeout_at = min((begins_at if _FUNCTION in plan.tags else tick) + plan.timeout_ms, TIME_MAX_MS)
     return PromiseCreate(id=promise_id, timeout_at=timeout_at, param=plan.param, tags={**own, **plan.tags})
 
 
@@ -121,11 +132,28 @@ def _goes_on(tx: Tx, promise_id: str | None) -> bool:
     return row is not None and row[0] == "pending"
 
 
+def _outside(tx: Tx, plan: Plan) -> QueueEntry | None:
+    """The entry of the newest execution where that goes on and stands in no queue: another policy had begun it."""
+    if not _goes_on(tx, plan.last_promise):
+        return None
+    assert plan.last_promise is not None
+    tx.lock_promise(plan.last_promise)
+    row = tx.row("SELECT grp, function, queue FROM tasks WHERE id=? AND state<>'fulfilled'", (plan.last_promise,))
+    if row is None or row[2] is not None:
+        return None
+    target = queue_entries.target_of(row[0], row[1])
+    return QueueEntry(plan.last_promise, plan.queue, "", target, 0, 0, EntryState.ADMITTED, tx.now)
+
+
 def _stand_in_line(tx: Tx, plan: Plan, request: PromiseCreate, begins_at: int) -> None:
     """Put the execution into the schedule's own queue, of which one begins at a time; or end those before it first."""
+    outside = _outside(tx, plan)
     tx.lock(queue_key(plan.queue))
     if queue_entries.load_of(tx, plan.queue) is None:
         make_queue(tx, plan.queue, QueueBounds(concurrency=1))
+    if outside is not None:
+        tx.execute("UPDATE tasks SET queue=? WHERE id=?", (plan.queue, outside.id))
+        queue_entries.put(tx, outside)
     if plan.overlap == "cancel":
         for (promise_id,) in tx.rows(_BEFORE, (plan.queue,)):
             tx.lock_promise(promise_id)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from durable.core.cron import Cron, CronError, Every, line_of
 from durable.core.limits import HELD_ELSEWHERE_MS, SCHEDULE_TICKS_MAX
 from durable.store.operations.promises import check_target, check_value
+from durable.store.operations.queues import forget_queue
 from durable.store.operations.row_records import SCHEDULE, Row, dump, schedule_record
 from durable.store.operations.schedule_ticks import MISSED, Plan, begin_at
 from durable.store.operations.searches import SEARCH_DEFAULT, Search, Unfinished, begin, tagged
@@ -79,7 +80,10 @@ def create(tx: Tx, request: ScheduleCreate) -> Answer:
 
 def delete(tx: Tx, request: ById) -> Answer:
     _find(tx, request.id)
+    plan = Plan.of(tx, request.id)
+    assert plan is not None
     tx.execute("DELETE FROM schedules WHERE id=?", (request.id,))
+    forget_queue(tx, plan.queue)
     return Answer(200, {})
 
 
@@ -112,7 +116,7 @@ def put(tx: Tx, request: SchedulePut) -> Answer:
     next_run_at = _first_tick(tx, schedule, line_of)
     before = tx.row("SELECT cron, paused, next_run_at FROM schedules WHERE id=?", (schedule.id,))
     if before is not None and before[0] == schedule.cron and not before[1]:
-        next_run_at = before[2]  # ticks that were missed are still to be made up for
+        next_run_at = min(next_run_at, before[2])  # ticks that were missed are still to be made up for
     paused = bool(before is not None and before[1]) if request.paused is None else request.paused
     tx.execute(
         "INSERT INTO schedules (id, cron, promise_id, promise_timeout, promise_param, promise_tags, created_at,"
@@ -138,7 +142,10 @@ def put(tx: Tx, request: SchedulePut) -> Answer:
 
 
 def listing(tx: Tx, request: ScheduleList) -> Answer:
-    """A page of schedules, by id."""
+    """A page of schedules, by id, or one of them."""
+    if request.id is not None:
+        rows = tx.rows(f"SELECT {_SHOWN} FROM schedules WHERE id=?", (request.id,))
+        return Answer(200, {"schedules": [_shown(row) for row in rows], "more": False})
     rows = tx.rows(f"SELECT {_SHOWN} FROM schedules WHERE id > ? ORDER BY id LIMIT ?", (request.after, request.limit))
     return Answer(200, {"schedules": [_shown(row) for row in rows], "more": len(rows) == request.limit})
 
@@ -207,6 +214,24 @@ def fire(tx: Tx) -> None:
         tx.execute(
             "UPDATE schedules SET next_run_at=?, last_run_at=? WHERE id=?", (line.after(tx.now), tx.now, schedule_id)
         )
+
+
+def follow_clock(tx: Tx) -> None:
+    """Follow a clock that was set back: what was fired, or made, in a time that is still to come has its next tick
+    after now. Those that have an execution already are not fired again."""
+    rows = tx.rows("SELECT id, cron, next_run_at FROM schedules WHERE last_run_at > ?1 OR created_at > ?1", (tx.now,))
+    for schedule_id, text, next_run_at in rows:
+        try:
+            following = line_of(text).after(tx.now)
+        except CronError:
+            continue
+        if following < next_run_at:
+            tx.execute(
+                "UPDATE schedules SET next_run_at=?2, last_run_at=CASE WHEN last_run_at > ?3 THEN ?3 ELSE last_run_at"
+                " END WHERE id=?1",
+                (schedule_id, following, tx.now),
+            )
+            tx.wake_at(following)
 
 
 def _due_ticks(cron: Cron | Every, first: int, now: int, missed: str) -> list[int]:

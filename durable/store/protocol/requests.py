@@ -258,8 +258,9 @@ class SchedulePut(Request, frozen=True, kw_only=True):
 
 
 class ScheduleList(Request, frozen=True, kw_only=True):
-    """Schedules with what is ours, by id. `after`: the last one of the page before."""
+    """Schedules with what is ours, by id. `id`: this one alone. `after`: the last one of the page before."""
 
+    id: str | None = None
     after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1000
 

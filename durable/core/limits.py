@@ -105,6 +105,10 @@ RETURNED_MS = 1_000
 TASKS_MAX = 256
 """Executions that one engine runs at a time. Waiting ones hold no place."""
 
+BEGUN_ROWS = 200
+"""Promises recorded under an execution that come with its lease, so that its pass need not ask for them; more are asked
+for in pages. Some ten KB, and a transaction may give many leases."""
+
 DRAIN_LOOK_S = 0.05
 """How often an engine that drains looks whether all that it ran has ended; nothing tells it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from durable.core import ids
 from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotFound, StoreRefused, not_found
@@ -12,7 +13,12 @@ from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
 
 _TRIES_MAX = 1_000
-"""How often a sender looks anew because the wait changed meanwhile: each time somebody else's signal was taken."""
+"""How often a sender checks anew because another wait is first by then: each time somebody else's signal was taken."""
+_KNOWN_MAX = 64
+_KNOWN_CHARS_MAX = 16_384
+_known: WeakKeyDictionary[StoreFace, dict[str, str]] = WeakKeyDictionary()
+"""The param of the last wait for a signal's name that was seen in a store, with its schema, the newest last: most waits
+for one name have the same."""
 
 
 async def send_signal(
@@ -32,21 +38,25 @@ async def send_signal(
         key = uuid.uuid4().hex  # a request may go to a server twice when a connection breaks
     request: dict[str, Any] = {"execution": promise_id, "name": name, "key": key}
     request["value"] = {} if data is None else {"data": data}
+    known = _known.setdefault(store, {})
+    fits = known.get(name, "")
+    if _faults(fits, plain):
+        fits = ""  # which says nothing of the wait that there is
     for _ in range(_TRIES_MAX):
         try:
-            wait = (await store.request("signal.look", {"execution": promise_id, "name": name})).data["wait"]
-            if wait is not None:
-                check_fits(wait, plain)
-            expected = "" if wait is None else wait["id"]
-            return bool((await store.request("signal.send", {**request, "expected": expected})).data["sent"])
+            answer = (await store.request("signal.send", {**request, "fits": fits})).data
         except StoreRefused as refused:
             if refused.status == 404:
                 raise NotFound("execution", execution_id) from None
-            if refused.status == 412:
-                continue
             if refused.status in (409, 429):
                 raise Conflict(refused.message) from None
             raise
+        wait = answer["look"]
+        if wait is None:
+            return bool(answer["sent"])
+        check_fits(wait, plain)
+        fits = wait["param"]["data"]
+        _remember(known, name, fits)
     raise Conflict(f"who waits for signal {name!r} of {execution_id} changes all the time; try again")
 
 
@@ -74,15 +84,28 @@ async def settle_promise(store: StoreFace, promise_id: str, value: Any = None, *
 
 def check_fits(promise: dict[str, Any], value: Any) -> None:
     """InvalidAnswer where a promise's schema refuses the value."""
-    asked = unpack((promise.get("param") or {}).get("data"))
-    schema = asked.get("schema") if isinstance(asked, dict) else None
-    if schema is None:
-        return
-    from capabilities.prompts.json_schema import faults
-
-    found = faults(schema, value)
+    found = _faults((promise.get("param") or {}).get("data"), value)
     if found:
         raise InvalidAnswer(promise["id"], found)
+
+
+def _faults(param: str | None, value: Any) -> list[dict[str, Any]]:
+    """The faults of a value by the schema in a promise's param."""
+    asked = unpack(param)
+    schema = asked.get("schema") if isinstance(asked, dict) else None
+    if schema is None:
+        return []
+    from capabilities.prompts.json_schema import faults
+
+    return faults(schema, value)
+
+
+def _remember(known: dict[str, str], name: str, param: str) -> None:
+    known.pop(name, None)
+    if len(param) <= _KNOWN_CHARS_MAX:
+        known[name] = param
+        if len(known) > _KNOWN_MAX:
+            del known[next(iter(known))]
 
 
 async def _promise(store: StoreFace, promise_id: str) -> dict[str, Any]:

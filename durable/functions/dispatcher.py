@@ -78,7 +78,7 @@ class Passes:
         )
         try:
             if not task.first or promise_id in self.suspensions:
-                run.load(await read_record(self._store, promise_id))
+                run.load(await read_record(self._store, promise_id, task.record))
                 if promise_id in self.suspensions:
                     run.logged.update(self.suspensions[promise_id].logged)
             if function.companion is not None:

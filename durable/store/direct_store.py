@@ -318,9 +318,10 @@ class DirectStore:
             self._tell_halts(effects, foreign)
         for end, message in effects.pushes:
             self._contained("push", end.push, message)
-        for end, task_id, version, record in effects.begun:
-            assert end.begin is not None
-            self._contained("begin", partial(end.begin, task_id, version), record)
+        for begun in effects.begun:
+            assert begun.end.begin is not None
+            begin = partial(begun.end.begin, begun.task_id, begun.version, begun.promise)
+            self._contained("begin", begin, begun.record)
         if effects.dead:
             self._tell_deaths(effects)
         if effects.notes:

@@ -58,10 +58,10 @@ class DirectConnection:
         self._stopped = False
         self._end = MessageEnd(engine_id, group, f"poll://uni@{group}/{engine_id}", self._push)
 
-    def bound(self, slots: Slots, begin: Callable[[str, int, Record], None]) -> None:
+    def bound(self, slots: Slots, begin: Callable[[str, int, Record, Record | None], None]) -> None:
         """Offer no more than there are slots, each of which comes with its offer; to be called before `start`.
 
-        begin: runs a task that the store acquired for this engine: its id, its version, its promise.
+        begin: runs a task that the store acquired for this engine: its id, its version, its promise, what is recorded.
         """
         self._end.slots = slots
         self._end.begin = begin

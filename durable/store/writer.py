@@ -382,6 +382,7 @@ class Writer(threading.Thread):
             if tx.effects.unblocked:
                 dispatch.tell_listeners(tx)
             upcoming = self._upcoming(tx, due=due)
+            tx.read_begun()
             self._end(tx)
         except BaseException:
             self._undo(tx)

@@ -48,10 +48,10 @@ def record(folder: Path) -> None:
     bound = DirectConnection.bound
 
     def told(self: DirectConnection, slots: Any, begin: Any) -> None:
-        def begun(task_id: str, version: int, promise: Any) -> None:
+        def begun(task_id: str, version: int, promise: Any, record: Any) -> None:
             number = _write(descriptor, {"asked": [(task_id, "task.acquire", version - 1)], "began": 0})
             _write(descriptor, {"n": -number, "ended": time.monotonic_ns(), "answers": [(200, version)]})
-            begin(task_id, version, promise)
+            begin(task_id, version, promise, record)
 
         bound(self, slots, begun)
 

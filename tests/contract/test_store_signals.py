@@ -95,9 +95,33 @@ async def test_a_wait_whose_deadline_passes_leaves_the_line(tmp_path: Path) -> N
         await store.request("task.fence", wait_for("exec:run.2", "a"))
         clock.now += 10
         sent = await store.request("signal.send", {"execution": "exec:run", "name": "a", "value": {"data": "v"}})
-        assert sent.data == {"sent": True, "wait": "exec:run.2"}
+        assert sent.data == {"sent": True, "wait": "exec:run.2", "look": None}
         promises = [(await store.request("promise.get", {"id": f"exec:run.{n}"})).data["promise"] for n in (1, 2)]
         assert [each["state"] for each in promises] == ["rejected_timedout", "resolved"]
+
+
+async def test_a_wait_takes_what_was_checked_against_its_schema(tmp_path: Path) -> None:
+    async with opened(tmp_path / "s.db") as store:
+        await store.request("promise.create", root("run"))
+        await acquire(store, "run")
+        signal = {"execution": "exec:run", "name": "a", "value": {"data": "v"}}
+        nothing = {"sent": True, "wait": None, "look": None}
+        assert (await store.request("signal.send", {**signal, "fits": "first"})).data == nothing, "nobody waits"
+        for n, param in enumerate(["first", None, "first", "second"], 1):
+            wait = wait_for(f"exec:run.{n}", "a")
+            wait["action"]["data"]["param"] = {} if param is None else {"data": param}
+            await store.request("task.fence", wait)  # the first takes what lies there
+        taken = {"sent": True, "wait": "exec:run.2", "look": None}
+        assert (await store.request("signal.send", {**signal, "fits": "second"})).data == taken, "it has no schema"
+        for fits in ("", "second"):
+            data = (await store.request("signal.send", {**signal, "fits": fits})).data
+            look = data.pop("look")
+            assert data == {"sent": False, "wait": None}
+            assert (look["id"], look["state"], look["param"]) == ("exec:run.3", "pending", {"data": "first"})
+        sent = (await store.request("signal.send", {**signal, "fits": "first"})).data
+        assert sent == {"sent": True, "wait": "exec:run.3", "look": None}
+        sent = (await store.request("signal.send", signal)).data
+        assert sent == {"sent": True, "wait": "exec:run.4", "look": None}, "nothing is to be checked"
 
 
 async def test_what_is_refused(tmp_path: Path) -> None:
@@ -108,7 +132,6 @@ async def test_what_is_refused(tmp_path: Path) -> None:
         assert await status(store, "signal.send", {**signal, "execution": "exec:other"}) == 404
         assert await status(store, "signal.send", {**signal, "name": ""}) == 400
         assert await status(store, "signal.send", {**signal, "name": "x" * 201}) == 400
-        assert await status(store, "signal.send", {**signal, "expected": "exec:run.1"}) == 412
         await store.request("session.open", {"session": "desk", "engine": None, "options": {}})
         cell = {"timeoutAt": 2**50, "tags": {"resonate:target": "poll://any@g", "durable:function": "cell@1"}}
         await store.request("cell.submit", {"session": "desk", "promise": cell})

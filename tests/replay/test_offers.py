@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 import durable
+from durable.core.limits import BEGUN_ROWS
 from durable.store.operations.dispatch import execute_message
 from durable.store.protocol.requests import Answer
-from tests.waiting import until
+from tests.waiting import in_state, until
 
 runs: list[None] = []
 
@@ -77,11 +78,50 @@ async def test_what_a_request_makes_due_comes_with_its_lease(place: str, monkeyp
         monkeypatch.setattr(store, "enqueue", seen)
         execution = await engine.start(approved, id="order")
         await until(engine, lambda: waits_for_signal(engine))
+        assert "task.acquire" not in kinds
+        kinds.clear()
         await engine.signal("order", "approved", "now")
         assert await execution.result() == "not yet now"
         assert "task.fulfill" in kinds
-        assert "task.acquire" not in kinds
+        assert not {"task.acquire", "call.list"} & set(kinds), "its record comes with its lease"
         await until(engine, lambda: no_slot_held(engine))
+
+
+@durable.function
+async def long(ctx: durable.Context, steps: int) -> tuple[int, str]:
+    done = await asyncio.gather(*(ctx.run(counted_step, number) for number in range(steps)))
+    return len(done), await ctx.signal("approved", schema=str)
+
+
+async def counted_step(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize("place", ["path", "postgres"], indirect=True)
+async def test_a_record_that_is_longer_than_what_comes_with_its_lease_is_read_to_its_end(place: str) -> None:
+    async with durable.open(place, durability="process") as engine:
+        for steps in (BEGUN_ROWS - 2, BEGUN_ROWS - 1, BEGUN_ROWS, BEGUN_ROWS + 1):
+            execution = await engine.start(long, steps)
+            await in_state(engine, execution, "waiting")
+            await execution.signal("approved", "yes")
+            assert await execution.result(30) == (steps, "yes")
+
+
+@pytest.mark.parametrize("place", ["path", "postgres"], indirect=True)
+async def test_what_a_later_request_of_the_transaction_halts_does_not_begin(place: str) -> None:
+    async with durable.open(place, durability="process") as engine:
+        execution = await engine.start(approved, id="order")
+        await until(engine, lambda: waits_for_signal(engine))
+        store = engine.store.local
+        assert store is not None
+        signal = {"execution": "exec:order", "name": "approved", "value": {"data": "Im5vdyI="}}
+        async with asyncio.timeout(30):  # both are sent before the writer has a turn, and so one transaction's
+            await asyncio.gather(store.post("signal.send", signal), store.post("task.halt", {"id": "exec:order"}))
+        task = (await engine.store.request("task.get", {"id": "exec:order"})).data["task"]
+        assert task["state"] == "halted"
+        assert engine.running == 0
+        await engine.resume("order")
+        assert await execution.result(30) == "not yet now"
 
 
 async def waits_for_signal(engine: durable.Engine) -> bool:

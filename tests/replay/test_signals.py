@@ -88,6 +88,31 @@ async def test_a_signal_that_does_not_fit_is_refused_or_ignored(engine: durable.
 
 
 @durable.function
+async def counts(ctx: durable.Context) -> int:
+    count: int = await ctx.signal("order", schema=int)
+    return count
+
+
+async def test_signals_of_a_name_have_the_schema_of_whoever_waits(anywhere: durable.Engine) -> None:
+    """The sender knows the last one: what it checked against that goes to nobody who wants something else."""
+    for turn in range(2):
+        execution = await anywhere.start_with_signal(orders, id=f"orders-{turn}", signal="go")
+        other = await anywhere.start(counts, id=f"counts-{turn}")
+        for each in (execution, other):
+            await in_state(anywhere, each, "waiting")
+        for wrong in (7, {"count": 7}):
+            with pytest.raises(durable.InvalidAnswer):
+                await execution.signal("order", wrong)
+        with pytest.raises(durable.InvalidAnswer):
+            await other.signal("order", {"item": "a"})
+        await other.signal("order", 7)
+        for item in "ab":
+            await execution.signal("order", {"item": item})
+        assert await other.result(10) == 7
+        assert await execution.result(10) == [Order(item="a"), Order(item="b")]
+
+
+@durable.function
 async def late(ctx: durable.Context) -> list[object]:
     got: list[object] = [await ctx.signal("s", timeout=0.01, default="none")]
     try:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from durable.core.limits import BEGUN_ROWS
+
 PAGE_ROWS = 5_000
 """Promises a request: the writer answers others in between."""
 
@@ -26,19 +28,21 @@ class ExecutionRecord(msgspec.Struct):
     """When that was asked for."""
 
 
-async def read_record(store: Asks, execution: str) -> ExecutionRecord:
-    """The record of `exec:<id>`."""
+async def read_record(store: Asks, execution: str, begun: dict[str, Any] | None = None) -> ExecutionRecord:
+    """The record of `exec:<id>`. begun: its first BEGUN_ROWS, as `call.list` gives them, which came with a lease."""
     found = ExecutionRecord()
-    after = ""
+    data, most, after = begun, BEGUN_ROWS, ""
     while True:
-        data = (await store.request("call.list", {"execution": execution, "limit": PAGE_ROWS, "after": after})).data
+        if data is None:
+            most = PAGE_ROWS
+            data = (await store.request("call.list", {"execution": execution, "limit": most, "after": after})).data
         page = data["promises"]
         found.promises += page
         found.logged, found.cancelled = data.get("logged"), data.get("cancelled")
         found.cancelled_at = data.get("cancelled_at")
-        if len(page) < PAGE_ROWS:
+        if len(page) < most:
             return found
-        after = page[-1]["id"]
+        data, after = None, page[-1]["id"]
 
 
 async def recorded(store: Asks, execution: str) -> list[dict[str, Any]]:

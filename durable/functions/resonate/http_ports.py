@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from resonate.error import ServerError
 from resonate.observability import Event
-from resonate.send import Sender, TaskAcquireResult, TaskFenceResult, TaskRef
+from resonate.send import Sender, TaskFenceResult, TaskRef
 from resonate.transport import Transport
 from resonate.types import PromiseCreateReq, PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq
 
@@ -15,6 +15,7 @@ from durable.core.errors import DurableError
 from durable.functions.resonate.fence import answered
 from durable.functions.resonate.lease_keeper import HeldTasks
 from durable.functions.resonate.store_ports import (
+    AcquiredTask,
     Lifecycle,
     SuspendResult,
     record_of,
@@ -41,10 +42,11 @@ class SenderPorts:
     def fence(self, id: str, version: int) -> None:
         """There is none: each write is a request of its own."""
 
-    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> TaskAcquireResult:
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> AcquiredTask:
         if self._held.holds(id, version) and await self._renewed(id, version, pid):
             raise ServerError(409, f"task {id!r} runs here already: its lease had lapsed, and goes on")
-        return await self.sender.task_acquire(id, version, pid, ttl)
+        found = await self.sender.task_acquire(id, version, pid, ttl)
+        return AcquiredTask(found.task, found.promise)
 
     async def _renewed(self, id: str, version: int, pid: str) -> bool:
         """Whether an offer is of a lapsed lease that this engine can still renew."""

@@ -42,6 +42,8 @@ class AcquiredTask(msgspec.Struct, frozen=True):
 
     task: TaskRecord
     promise: PromiseRecord
+    record: dict[str, Any] | None = None
+    """Its first BEGUN_ROWS of what is recorded, as `call.list` gives them; None where they are to be asked for."""
 
 
 class FencedPromise(msgspec.Struct, frozen=True):
@@ -120,10 +122,10 @@ class StorePorts:
         return await answered(self._store.enqueue(kind, request))
 
     async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> AcquiredTask:
-        request = TaskAcquire(id=id, version=version, pid=pid, ttl=ttl)
+        request = TaskAcquire(id=id, version=version, pid=pid, ttl=ttl, record=True)
         # Internal: a power cut that loses this lease ends the engine that has it, too.
         _, data = await answered(self._store.enqueue("task.acquire", request, internal=True))
-        return AcquiredTask(msgspec.convert(data["task"], TaskRecord), record_of(data["promise"]))
+        return AcquiredTask(msgspec.convert(data["task"], TaskRecord), record_of(data["promise"]), data["record"])
 
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord:
         settle = ActionSettle(kind="promise.settle", data=_settle(action))

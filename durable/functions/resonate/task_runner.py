@@ -36,7 +36,7 @@ from durable.functions.replay.recorder import FencedWrites, Recorder
 from durable.functions.resonate.fence import Fence
 from durable.functions.resonate.lease_keeper import HeldTasks
 from durable.functions.resonate.stay_room import StayRoom
-from durable.functions.resonate.store_ports import Lifecycle, internal, record_of
+from durable.functions.resonate.store_ports import AcquiredTask, Lifecycle, internal, record_of
 from durable.queues.queue_place import QUEUE
 from durable.records.codec import StripPickle
 from durable.store.operations.execution_slots import Slots
@@ -46,8 +46,7 @@ from durable.store.port import SdkConnection
 class TaskPorts(FencedWrites, Protocol):
     """The requests about tasks and under their leases, on a store here or elsewhere. ResonateError."""
 
-    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> Any:
-        """An AcquiredTask."""
+    async def task_acquire(self, id: str, version: int, pid: str, ttl: int) -> AcquiredTask: ...
 
     async def task_fulfill(self, id: str, version: int, action: PromiseSettleReq) -> PromiseRecord: ...
     async def task_suspend(self, id: str, version: int, actions: list[PromiseRegisterCallbackData]) -> Any:
@@ -61,13 +60,20 @@ class TaskPorts(FencedWrites, Protocol):
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_ports", "_version", "begun", "created_at", "first", "id", "origin_id", "room", "seed", "tags",
-                 "timeout_at", "waits")  # fmt: skip
+    __slots__ = ("_ports", "_version", "begun", "created_at", "first", "id", "origin_id", "record", "room", "seed",
+                 "tags", "timeout_at", "waits")  # fmt: skip
 
     def __init__(
-        self, promise: PromiseRecord, version: int, ports: TaskPorts | None = None, room: StayRoom | None = None
+        self,
+        promise: PromiseRecord,
+        version: int,
+        ports: TaskPorts | None = None,
+        record: dict[str, Any] | None = None,
+        room: StayRoom | None = None,
     ) -> None:
         self._ports = ports
+        self.record = record
+        """The beginning of what is recorded, where it came with the lease (AcquiredTask)."""
         self._version = version
         self.id = promise.id
         self.tags = promise.tags
@@ -169,11 +175,14 @@ class TaskRunner:
 
     # -- how a task comes here ----------------------------------------------------------------------------------
 
-    def execute_acquired(self, task_id: str, version: int, promise: dict[str, Any]) -> None:
-        """Run a task that is acquired already, in a slot that was taken for it; `promise` as the store returns it."""
-        self._spawn(self._finish(self._read_and_run(task_id, version, record_of(promise))))
+    def execute_acquired(
+        self, task_id: str, version: int, promise: dict[str, Any], record: dict[str, Any] | None = None
+    ) -> None:
+        """Run a task that is acquired already, in a slot that was taken for it; `promise` as the store returns it, and
+        `record` as AcquiredTask has it."""
+        self._spawn(self._finish(self._read_and_run(task_id, version, record_of(promise), record)))
 
-    def begin(self, task_id: str, version: int, promise: dict[str, Any]) -> None:
+    def begin(self, task_id: str, version: int, promise: dict[str, Any], record: dict[str, Any] | None = None) -> None:
         """Run a task that the store acquired for this engine, in the slot that was taken for it.
 
         One that comes while the engine closes is given back with all that it holds, when it leaves.
@@ -181,7 +190,7 @@ class TaskRunner:
         if self.stopping:
             self.slots.give()
         else:
-            self.execute_acquired(task_id, version, promise)
+            self.execute_acquired(task_id, version, promise, record)
 
     async def _finish(self, work: Awaitable[None]) -> None:
         try:
@@ -210,7 +219,7 @@ class TaskRunner:
                 self._offers.discard((task_id, version))
                 held = held or self.slots.take()
                 acquired = await self._ports.task_acquire(task_id, version, self._engine_id, LEASE_MS)
-                await self._read_and_run(task_id, acquired.task.version, acquired.promise)
+                await self._read_and_run(task_id, acquired.task.version, acquired.promise, acquired.record)
         finally:
             if held:
                 self.slots.give()
@@ -227,15 +236,17 @@ class TaskRunner:
 
     # -- how it is run ------------------------------------------------------------------------------------------
 
-    async def _read_and_run(self, task_id: str, version: int, promise: PromiseRecord) -> None:
+    async def _read_and_run(
+        self, task_id: str, version: int, promise: PromiseRecord, record: dict[str, Any] | None
+    ) -> None:
         try:
             promise = self._read(promise)
         except ResonateError:
             await self._ports.task_release(task_id, version)  # while the reason is being handled
             raise
-        await self._run(task_id, version, promise)
+        await self._run(task_id, version, promise, record)
 
-    async def _run(self, task_id: str, version: int, promise: PromiseRecord) -> None:
+    async def _run(self, task_id: str, version: int, promise: PromiseRecord, record: dict[str, Any] | None) -> None:
         """Run it until it is fulfilled or suspended. ResonateError: it was released."""
         if promise.tags.get("resonate:timer") == "true" and promise.state == "pending":
             return  # a sleep that is not over names no function: its deadline settles it
@@ -243,8 +254,8 @@ class TaskRunner:
             self._lifecycle.begins(promise, version)
         self._held.start(task_id, version)
         try:
-            while not await self._attempt(task_id, version, promise):
-                pass
+            while not await self._attempt(task_id, version, promise, record):
+                record = None  # it is as it was when the lease was given
         except PlatformError as error:
             await self._ports.task_release(task_id, version)
             raise error.cause from error
@@ -261,9 +272,9 @@ class TaskRunner:
             self._held.stop(task_id)
             self._lifecycle.ended(task_id)
 
-    async def _attempt(self, task_id: str, version: int, promise: PromiseRecord) -> bool:
+    async def _attempt(self, task_id: str, version: int, promise: PromiseRecord, record: dict[str, Any] | None) -> bool:
         """One pass, and what comes of it. False where it waits for what has settled already, and is to go on."""
-        outcome = await self._outcome(promise, version)
+        outcome = await self._outcome(promise, version, record)
         if isinstance(outcome, TaskSettlement):
             settle = PromiseSettleReq(id=promise.id, state=outcome.state, value=outcome.value)
             await self._ports.task_fulfill(task_id, version, settle)
@@ -274,7 +285,9 @@ class TaskRunner:
         waits = [PromiseRegisterCallbackData(awaited=awaited, awaiter=task_id) for awaited in outcome]
         return bool(await self._ports.task_suspend(task_id, version, waits) == "suspended")
 
-    async def _outcome(self, promise: PromiseRecord, version: int) -> TaskSettlement | list[str]:
+    async def _outcome(
+        self, promise: PromiseRecord, version: int, record: dict[str, Any] | None
+    ) -> TaskSettlement | list[str]:
         """How the promise is to be settled, or the promises that its function waits for."""
         if promise.tags.get("resonate:timer") == "true":
             return self._as_settled(promise)
@@ -286,7 +299,7 @@ class TaskRunner:
         found = self._found(name, number)
         if promise.state != "pending":
             return self._as_settled(promise)
-        return await self._pass(promise, version, data, *found)
+        return await self._pass(PassTask(promise, version, self._ports, record, self._room), data, *found)
 
     def _found(self, name: str, version: int) -> tuple[PassFunction, Retry]:
         """The function under it, or under another spelling of the name (specs/execution.md, Identity)."""
@@ -297,9 +310,8 @@ class TaskRunner:
         raise FunctionNotFoundError(name, version)
 
     async def _pass(
-        self, promise: PromiseRecord, version: int, data: TaskData, function: PassFunction, retry: Retry
+        self, task: PassTask, data: TaskData, function: PassFunction, retry: Retry
     ) -> TaskSettlement | list[str]:
-        task = PassTask(promise, version, self._ports, self._room)
         retries = 0
         while True:
             try:

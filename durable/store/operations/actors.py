@@ -14,7 +14,7 @@ from durable.store.operations import kv, sessions, tasks
 from durable.store.operations.attempts import rejection
 from durable.store.operations.row_records import Row, dump
 from durable.store.operations.settlement import is_head, settle
-from durable.store.operations.tasks import acquired
+from durable.store.operations.tasks import give_lease
 from durable.store.operations.transaction import Tx
 from durable.store.protocol.requests import (
     ActorAt,
@@ -120,7 +120,7 @@ def send(tx: Tx, request: ActorSend) -> Answer:
     if request.engine is not None and promise["state"] == "pending" and is_head(tx, request.actor, n):
         promise_id = str(promise["id"])
         tx.effects.ready = [each for each in tx.effects.ready if each != promise_id]
-        answer.data["task"] = acquired(tx, promise_id, request.engine, request.ttl).data["task"]
+        answer.data["task"] = give_lease(tx, promise_id, 0, request.engine, request.ttl)
     return answer
 
 

@@ -20,20 +20,13 @@ from durable.store.operations.listener_posts import URLS, is_url, post
 from durable.store.operations.queue_entries import engine_has_room
 from durable.store.operations.row_records import Queries, Row, dump
 from durable.store.operations.settlement import lease_until
-from durable.store.operations.transaction import ACQUIRE_TASK, MessageEnd, Tx
+from durable.store.operations.transaction import ACQUIRE_TASK, DUE_TASK, BegunTask, MessageEnd, Tx
 from durable.store.protocol.requests import Record
 
-_TASK = (
-    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue, deployment,"
-    " EXISTS (SELECT 1 FROM deployments) FROM tasks"
-    " WHERE state='pending' AND due IS NOT NULL"
-)
-_DUE = f"{_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
-_ONE = f"{_TASK} AND id=?1 AND due <= ?2"
-_SOME = f"{_TASK} AND id IN (SELECT value FROM json_each(?1)) AND due <= ?2"
+_DUE = f"{DUE_TASK} AND due <= ?1 AND grp IN (SELECT value FROM json_each(?2)) ORDER BY due"
 _RATED = "SELECT name FROM queues WHERE rate_count IS NOT NULL AND running > 0 ORDER BY name"
 _DUE_OF_QUEUE = (
-    f"{_TASK} AND queue=?1 AND queue IS NOT NULL AND due <= ?2 AND due > ?3"
+    f"{DUE_TASK} AND queue=?1 AND queue IS NOT NULL AND due <= ?2 AND due > ?3"
     " ORDER BY due, (SELECT n FROM queue_entries WHERE queue_entries.id=tasks.id)"
 )
 """What a rate has just let begin, of which many have the same time: in the order in which they got their places."""
@@ -67,11 +60,7 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
     if not with_slots(tx.ends):
         tx.effects.peers = True
         return
-    if len(ids) == 1:
-        found = tx.rows(_ONE, (ids[0], tx.now))
-    else:
-        rows = {row[0]: row for row in tx.rows(_SOME, (dump(ids), tx.now))}
-        found = [rows[task_id] for task_id in ids if task_id in rows]
+    found = tx.due_rows(ids)
     chosen = []
     taken = Counter[tuple[str, str]]()
     for row in found:
@@ -194,7 +183,7 @@ def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Record]) -> Non
     if end.begin is not None and tx.attended and function and session is None:
         deployment = deployments.of_engine(tx, end.engine) or None
         tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), deployment, task_id))
-        tx.effects.begun.append((end, task_id, version + 1, promises[task_id]))
+        tx.effects.begun.append(BegunTask(end, task_id, version + 1, promises[task_id]))
         return
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)

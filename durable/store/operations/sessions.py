@@ -260,14 +260,4 @@ def create_call(tx: Tx, request: CallCreate) -> Answer:
 
 def list_calls(tx: Tx, request: CallList) -> Answer:
     """Everything under an execution: its calls (`:`), its steps and children (`.`), in order of id."""
-    rows, task = tx.calls(request.execution, request.after, request.limit)
-    data: Record = {"promises": [tx.record(row) for row in rows]}
-    if task is not None:
-        logged, cancel_at, reason, cancelled_at = task
-        data["logged"] = logged
-        data |= (
-            {"cancelled": None, "cancelled_at": None}
-            if cancel_at is None
-            else {"cancelled": reason or "", "cancelled_at": cancelled_at}
-        )
-    return Answer(200, data)
+    return Answer(200, tx.calls_record(*tx.calls(request.execution, request.after, request.limit)))

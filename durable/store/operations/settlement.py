@@ -149,11 +149,7 @@ def _line_up(tx: Tx, task_id: str, row: Row, *, delay_ms: int, settled_awaited: 
         due = None
     if queue is not None and queue_entries.take_back(tx, task_id, queue, not_before):
         due = None
-    tx.execute_soon(
-        "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?,"
-        " resumes=resumes+? WHERE id=?",
-        (due, settled_awaited, task_id),
-    )
+    tx.line_up(task_id, due, settled_awaited)
     announce(tx, task_id, due)
 
 

@@ -57,27 +57,33 @@ def stand_in_line(tx: Tx, promise_id: str, tags: dict[str, str]) -> None:
 def send(tx: Tx, request: SignalSend) -> Answer:
     """Give a signal to the first wait in line, or keep it for the next one. Once for each key.
 
-    404: no such execution. 409: it has ended. 412: the wait in line is not the one that was expected.
+    Where that wait has a schema other than the one that the sender checked, nothing is done, and `look` is the wait.
+    404: no such execution. 409: it has ended.
     """
     execution, name = request.execution, request.name
     if request.value.data is not None and len(request.value.data) > VALUE_BYTES_MAX:
         raise Refused(400, f"the value of a signal is over the limit of {VALUE_BYTES_MAX} bytes (VALUE_BYTES_MAX)")
     tx.lock_promise(execution)
     state, first = _line(tx, execution, name)
-    if request.key is not None:
-        before = "SELECT n FROM signals WHERE execution=? AND name=? AND key=?"
-        if tx.row(before, (execution, name, request.key)) is not None:
-            return Answer(200, {"sent": False, "wait": None})
+    if request.key is not None and tx.row(KEYED, (execution, name, request.key)) is not None:
+        return Answer(200, {"sent": False, "wait": None, "look": None})
     if state != "pending":
         raise Refused(409, f"execution {execution.removeprefix(PREFIX)!r} has ended: it takes no signal")
-    promise_id = None if first is None else first[1]
-    if request.expected is not None and request.expected != (promise_id or ""):
-        raise Refused(412, f"execution {execution!r} waits otherwise for {name!r} by now: look again")
-    _enter(tx, request, taken=promise_id is not None)
-    if first is not None:
-        settle(tx, first[1], "resolved", request.value)
-        tx.execute("DELETE FROM signal_waits WHERE execution=? AND name=? AND n<=?", (execution, name, first[0]))
-    return Answer(200, {"sent": True, "wait": promise_id})
+    if first is None:
+        _keep(tx, request)
+        return Answer(200, {"sent": True, "wait": None, "look": None})
+    n, promise_id = first
+    if request.fits is not None:
+        row = tx.promise_row(promise_id)
+        assert row is not None, f"a wait in line is a promise: {promise_id}"
+        wait = tx.record(row)
+        if wait["param"].get("data", request.fits) != request.fits:
+            return Answer(200, {"sent": False, "wait": None, "look": wait})
+    if request.key is not None:
+        _enter(tx, request, data=None, taken=True)
+    tx.execute_soon("DELETE FROM signal_waits WHERE execution=? AND name=? AND n<=?", (execution, name, n))
+    settle(tx, promise_id, "resolved", request.value)
+    return Answer(200, {"sent": True, "wait": promise_id, "look": None})
 
 
 def look(tx: Tx, request: SignalLook) -> Answer:
@@ -96,10 +102,22 @@ def forget(tx: Tx, execution: str) -> None:
     tx.execute("DELETE FROM signal_waits WHERE execution=?", (execution,))
 
 
-_LINE = (
+LAST = "SELECT n FROM signals WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1"
+"""The number of the last signal of a name."""
+KEYED = "SELECT n FROM signals WHERE execution=? AND name=? AND key=?"
+
+
+def first_wait(column: str, execution: str, name: str) -> str:
+    """A query for a column of the first wait in line of an execution and a signal's name."""
+    return (
+        f"SELECT x.{column} FROM signal_waits x JOIN promises q ON q.id=x.promise"
+        f" WHERE x.execution={execution} AND x.name={name} AND q.state='pending' ORDER BY x.n LIMIT 1"
+    )
+
+
+LINE = (
     "SELECT p.state, w.n, w.promise FROM promises p JOIN tasks t ON t.id=p.id LEFT JOIN signal_waits w"
-    " ON w.execution=?1 AND w.name=?2 AND w.n=(SELECT x.n FROM signal_waits x JOIN promises q ON q.id=x.promise"
-    " WHERE x.execution=?1 AND x.name=?2 AND q.state='pending' ORDER BY x.n LIMIT 1)"
+    f" ON w.execution=?1 AND w.name=?2 AND w.n=({first_wait('n', '?1', '?2')})"
     " WHERE p.id=?1 AND t.session IS NULL AND t.timer=0"
 )
 
@@ -109,7 +127,7 @@ def _line(tx: Tx, execution: str, name: str) -> tuple[str, tuple[int, str] | Non
 
     Those before it have ended otherwise, and leave the line with it.
     """
-    row = tx.row(_LINE, (execution, name))
+    row = tx.row(LINE, (execution, name))
     if row is None:
         raise Refused(404, f"there is no execution {execution!r} of a durable function")
     return str(row[0]), None if row[1] is None else (int(row[1]), str(row[2]))
@@ -128,18 +146,21 @@ def _shorten_line(tx: Tx, execution: str, name: str) -> None:
         tx.execute("DELETE FROM signal_waits WHERE execution=? AND name=? AND n=?", (execution, name, row[0]))
 
 
-def _enter(tx: Tx, request: SignalSend, *, taken: bool) -> None:
-    if taken and request.key is None:
-        return
+def _keep(tx: Tx, request: SignalSend) -> None:
+    """Keep a signal that nobody waits for."""
     execution, name = request.execution, request.name
-    if not taken and _open(tx, execution, name) >= SIGNALS_OPEN_MAX:
+    if _open(tx, execution, name) >= SIGNALS_OPEN_MAX:
         raise Refused(
             429, f"{SIGNALS_OPEN_MAX} signals {name!r} wait for execution {execution!r} already (SIGNALS_OPEN_MAX)"
         )
-    last = tx.row("SELECT n FROM signals WHERE execution=? AND name=? ORDER BY n DESC LIMIT 1", (execution, name))
+    _enter(tx, request, data=tx.values.stored((request.value or EMPTY).data), taken=False)
+
+
+def _enter(tx: Tx, request: SignalSend, *, data: str | None, taken: bool) -> None:
+    execution, name = request.execution, request.name
+    last = tx.row(LAST, (execution, name))
     n = 1 if last is None else last[0] + 1
-    data = None if taken else tx.values.stored((request.value or EMPTY).data)
-    tx.execute(
+    tx.execute_soon(
         "INSERT INTO signals (execution, name, n, key, data, taken, sent_at) VALUES (?,?,?,?,?,?,?)",
         (execution, name, n, request.key, data, int(taken), tx.now),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
+from durable.core.limits import BEGUN_ROWS
 from durable.store.operations import children, deployments, queue_entries
 from durable.store.operations.cancellation import wished
 from durable.store.operations.promises import (
@@ -110,15 +111,33 @@ def _branch(tx: Tx, task_id: str, branch: str | None) -> list[Record]:
 
 def created_task(task_id: str, lease: Lease) -> Record:
     """The record of a task that was created as acquired."""
-    return {"id": task_id, "state": "acquired", "version": 1, "resumes": 0, "ttl": lease.ttl, "pid": lease.pid}
+    return acquired_task(task_id, 1, lease.ttl, lease.pid)
 
 
-def acquired(tx: Tx, task_id: str, pid: str, ttl: int) -> Answer:
-    """Give the lease: a new version, which is the fence of everything that this attempt writes."""
+def acquired_task(task_id: str, version: int, ttl: int, pid: str) -> Record:
+    """The record of a task that was acquired just now."""
+    return {"id": task_id, "state": "acquired", "version": version, "resumes": 0, "ttl": ttl, "pid": pid}
+
+
+def acquired(tx: Tx, task_id: str, version: int, pid: str, ttl: int, *, record: bool = False) -> Answer:
+    """Give the lease, and with it the promise.
+
+    version: the task's before that. record: with the beginning of what is recorded in place of the preload.
+    """
+    data: Record = {"promise": find(tx, task_id)}
+    if record:
+        data["record"] = tx.begun_record(*tx.calls(task_id, "", BEGUN_ROWS)) if version else None
+    else:
+        data["preload"] = preload(tx, task_id)
+    data["task"] = give_lease(tx, task_id, version, pid, ttl)
+    return Answer(200, data)
+
+
+def give_lease(tx: Tx, task_id: str, version: int, pid: str, ttl: int) -> Record:
+    """Give the lease: a new version, which is the fence of everything that this attempt writes. The task's record."""
     deployment = deployments.of_engine(tx, pid) or None
-    task = tx.row(f"{ACQUIRE_TASK} RETURNING {TASK}", (pid, ttl, lease_until(tx, ttl), deployment, task_id))
-    assert task is not None
-    return Answer(200, {"task": task_record(task), "promise": find(tx, task_id), "preload": preload(tx, task_id)})
+    tx.execute_soon(ACQUIRE_TASK, (pid, ttl, lease_until(tx, ttl), deployment, task_id))
+    return acquired_task(task_id, version + 1, ttl, pid)
 
 
 def _require_head(tx: Tx, row: Row) -> None:
@@ -164,7 +183,7 @@ def create(tx: Tx, request: TaskCreate) -> Answer:
         _require_head(tx, row)
         _require_place(tx, row, request.pid)
         _require_deployment(tx, row, request.pid)
-        return acquired(tx, action.id, request.pid, request.ttl)
+        return acquired(tx, action.id, row[2], request.pid, request.ttl)
     if row[1] != "fulfilled":
         raise Refused(409, f"task {action.id!r} is {row[1]}")
     return Answer(200, {"task": task_record(row), "promise": find(tx, action.id), "preload": preload(tx, action.id)})
@@ -184,7 +203,7 @@ def acquire(tx: Tx, request: TaskAcquire) -> Answer:
     _require_head(tx, row)
     _require_place(tx, row, request.pid)
     _require_deployment(tx, row, request.pid)
-    return acquired(tx, request.id, request.pid, request.ttl)
+    return acquired(tx, request.id, row[2], request.pid, request.ttl, record=request.record)
 
 
 def release(tx: Tx, request: TaskAt) -> Answer:

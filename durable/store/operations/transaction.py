@@ -14,13 +14,14 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.limits import BEGUN_ROWS
 from durable.store.operations.event_notes import Note
 from durable.store.operations.execution_slots import Slots
 from durable.store.operations.halted_waits import Halt
-from durable.store.operations.large_values import LargeValues
+from durable.store.operations.large_values import LargeValues, is_reference
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
-from durable.store.operations.row_records import PROMISE, TASK, Row, promise_record
+from durable.store.operations.row_records import PROMISE, TASK, Row, dump, promise_record
 from durable.store.protocol.requests import Record
 
 TASK_AT = f"{TASK}, session, n, progress, lapsed_pid, lapsed_ttl, cancel_at, queue, deployment"
@@ -47,6 +48,20 @@ SETTLE_PROMISE = "UPDATE promises SET state=?, value_headers=?, value_data=?, se
 CHECKPOINT = "session, epoch, execution, n, statement, final, label, by_code, manifest, created_at"
 """The columns of a checkpoint, but its number."""
 
+LINE_UP = (
+    "UPDATE tasks SET state='pending', pid=NULL, ttl=NULL, lease_at=NULL, lapsed_pid=NULL, lapsed_ttl=NULL, due=?,"
+    " resumes=resumes+? WHERE id=?"
+)
+
+OFFERED = "t.version, t.grp, t.preferred, t.exclusive, t.function, t.deployment, EXISTS (SELECT 1 FROM deployments)"
+"""The columns by which an engine is chosen for a task, besides those of `line_row`."""
+
+DUE_TASK = (
+    "SELECT id, version, due, grp, preferred, exclusive, function, session, queue, deployment,"
+    " EXISTS (SELECT 1 FROM deployments) FROM tasks"
+    " WHERE state='pending' AND due IS NOT NULL"
+)
+
 NOTE_PROGRESS = "UPDATE tasks SET progress=1 WHERE id=? AND progress=0"
 
 # Made once: a text that is put together at every call is hashed at every call.
@@ -54,6 +69,8 @@ _TASK_ROW = f"SELECT {TASK_AT} FROM tasks WHERE id=?"
 _CALLS = f"SELECT {PROMISE} FROM promises WHERE (id > ? AND id < ?) OR (id > ? AND id < ?) ORDER BY id LIMIT ?"
 _CALLS_TASK = f"SELECT {CALLS_TASK} FROM tasks WHERE id=?"
 _LINE_ROW = "SELECT state, session, n, not_before, timer, queue FROM tasks WHERE id=?"
+_DUE_ONE = f"{DUE_TASK} AND id=?1 AND due <= ?2"
+_DUE_SOME = f"{DUE_TASK} AND id IN (SELECT value FROM json_each(?1)) AND due <= ?2"
 _PROMISE_ROW = f"SELECT {PROMISE}, external FROM promises WHERE id=?"
 _MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING RETURNING 1"
 _SETTLE_PENDING = f"{SETTLE_PROMISE} AND state='pending' RETURNING {PROMISE}, external"
@@ -70,9 +87,9 @@ class MessageEnd(msgspec.Struct):
     push: Callable[[str], None]
     slots: Slots | None = None
     """The room that its engine has for offers; None for one elsewhere, which is not counted."""
-    begin: Callable[[str, int, Record], None] | None = None
-    """Runs a task that was acquired for its engine: its id, its version, its promise. A slot was taken for it. None
-    where the engine acquires what it is offered by a request of its own."""
+    begin: Callable[[str, int, Record, Record | None], None] | None = None
+    """Runs a task that was acquired for its engine: id, version, promise and record, as `BegunTask` has them. A slot
+    was taken for it. None where the engine acquires what it is offered by a request of its own."""
 
     def addresses(self) -> tuple[str, str, str]:
         """Every address whose messages this connection takes."""
@@ -97,6 +114,19 @@ class Deadline(msgspec.Struct, frozen=True):
     timer: bool
 
 
+class BegunTask(msgspec.Struct):
+    """A task that was acquired for an engine of this process."""
+
+    end: MessageEnd
+    task_id: str
+    version: int
+    promise: Record
+    record: Record | None = None
+    """The first BEGUN_ROWS of what is recorded under it, as `call.list` gives it, in the transaction that acquired it.
+    None where whoever runs it has to ask: values are large; and where nothing can be recorded: it begins for the first
+    time."""
+
+
 class Effects(msgspec.Struct):
     """The effects of a commit on others."""
 
@@ -110,8 +140,8 @@ class Effects(msgspec.Struct):
     """Listeners' addresses and the promise each waited for."""
     pushes: list[tuple[MessageEnd, str]] = []
     """Messages for connections of this process."""
-    begun: list[tuple[MessageEnd, str, int, Record]] = []
-    """Tasks that were acquired for engines of this process: id, version, promise."""
+    begun: list[BegunTask] = []
+    """Tasks that were acquired for engines of this process."""
     output: set[str] = msgspec.field(default_factory=set)
     """Executions that printed."""
     streams: set[str] = msgspec.field(default_factory=set)
@@ -282,6 +312,17 @@ class Tx:
         """The columns that decide when a task may run: state, session, n, not_before, timer, queue."""
         return self.row(_LINE_ROW, (task_id,))
 
+    def line_up(self, task_id: str, due: int | None, settled_awaited: int) -> None:
+        """Make a task pending, for which so many promises that it waits for settled just now."""
+        self.execute_soon(LINE_UP, (due, settled_awaited, task_id))
+
+    def due_rows(self, task_ids: list[str]) -> list[Row]:
+        """The columns of DUE_TASK of those of the tasks that are due, in this order."""
+        if len(task_ids) == 1:
+            return self.rows(_DUE_ONE, (task_ids[0], self.now))
+        rows = {row[0]: row for row in self.rows(_DUE_SOME, (dump(task_ids), self.now))}
+        return [rows[task_id] for task_id in task_ids if task_id in rows]
+
     def promise_row(self, promise_id: str) -> Row | None:
         """The columns of PROMISE, and `external`."""
         return self.row(_PROMISE_ROW, (promise_id,))
@@ -334,6 +375,31 @@ class Tx:
         CALLS_TASK of its task, if there is one."""
         first = (max(f"{execution}.", after), f"{execution}/", max(f"{execution}:", after), f"{execution};")
         return self.rows(_CALLS, (*first, limit)), self.row(_CALLS_TASK, (execution,))
+
+    def read_begun(self) -> None:
+        """Have what is recorded under the tasks that this transaction acquired read with it, as its last statements."""
+        for begun in self.effects.begun:
+            if begun.version > 1:
+                begun.record = self.begun_record(*self.calls(begun.task_id, "", BEGUN_ROWS))
+
+    def begun_record(self, rows: list[Row], task: Row | None) -> Record | None:
+        """The `BegunTask.record` of what `calls` gave."""
+        if any(is_reference(row[3]) or is_reference(row[5]) for row in rows):
+            return None
+        return self.calls_record(rows, task)
+
+    def calls_record(self, rows: list[Row], task: Row | None) -> Record:
+        """The answer of `call.list` from what `calls` gave."""
+        data: Record = {"promises": [self.record(row) for row in rows]}
+        if task is not None:
+            logged, cancel_at, reason, cancelled_at = task
+            data["logged"] = logged
+            data |= (
+                {"cancelled": None, "cancelled_at": None}
+                if cancel_at is None
+                else {"cancelled": reason or "", "cancelled_at": cancelled_at}
+            )
+        return data
 
     def branch_rows(self, branch: str, but: str) -> list[Row]:
         """The columns of PROMISE of a branch's promises, in order, without one of them."""

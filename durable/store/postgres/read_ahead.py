@@ -6,26 +6,29 @@ way that is not followed here: nobody else can have changed it, since the keys a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Set
+from typing import Any, NamedTuple
 
 from durable.core.ids import PREFIX
+from durable.core.limits import BEGUN_ROWS
 from durable.store.operations.checkpoints import GROUND, ground_of
 from durable.store.operations.lock_keys import CHECKPOINTS, keys_of, promise_key
 from durable.store.operations.output import END
 from durable.store.operations.row_records import PROMISE, Row
 from durable.store.operations.sessions import SESSION, STANDING
 from durable.store.operations.settlement import NEXT_CELL
+from durable.store.operations.signals import KEYED, LAST, LINE, first_wait
 from durable.store.operations.tasks import EPOCH
-from durable.store.operations.transaction import CALLS_TASK, TASK_AT, Deadline
-from durable.store.postgres.dialect import given, kept_list
+from durable.store.operations.transaction import CALLS_TASK, OFFERED, TASK_AT, Deadline
+from durable.store.postgres.dialect import given, kept, kept_list
 from durable.store.postgres.writer_connection import WriterConnection
 from durable.store.protocol import requests
 
-_PROMISES = f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[])".encode()
-_TASKS = f"SELECT {TASK_AT}, function FROM tasks WHERE id = ANY($1::text[])".encode()
 _LINE = "t.state, t.session, t.n, t.not_before, t.timer, t.queue"
-_NO_LINE = "NULL, NULL, NULL::bigint, NULL::bigint, NULL::bigint, NULL"
+_NO_LINE = (
+    "NULL, NULL, NULL::bigint, NULL::bigint, NULL::bigint, NULL,"
+    " NULL::bigint, NULL, NULL, NULL::bigint, NULL, NULL, NULL::boolean"
+)
 _UNDER = (
     f"SELECT 'open', r.id, p.id, {_NO_LINE} FROM unnest($3::text[]) r(id) CROSS JOIN LATERAL"
     " (SELECT id FROM promises WHERE state='pending'"
@@ -34,22 +37,52 @@ _UNDER = (
 """With a limit that is none: without one, the server may join each execution with all that is pending anywhere."""
 _AROUND = " UNION ALL ".join(
     (
-        f"SELECT 'awaiter', awaited, awaiter, {_LINE} FROM callbacks LEFT JOIN tasks t ON t.id = awaiter"
-        " WHERE awaited = ANY($1::text[])",
-        f"SELECT 'listener', awaited, address, {_NO_LINE} FROM listeners WHERE awaited = ANY($1::text[])",
+        f"SELECT 'awaiter', awaited, awaiter, {_LINE}, {OFFERED} FROM callbacks LEFT JOIN tasks t ON t.id = awaiter"
+        " WHERE awaited = ANY(HEARD)",
+        f"SELECT 'listener', awaited, address, {_NO_LINE} FROM listeners WHERE awaited = ANY(HEARD)",
         f"SELECT DISTINCT 'branch', branch, '', {_NO_LINE} FROM promises WHERE branch = ANY($2::text[])",
         _UNDER.format(".", "/"),
         _UNDER.format(":", ";"),
     )
-).encode()
-"""Who waits for the promises of the first list, whether the branches of the second have any promise, and what is open
-under the executions of the third: a word for the question, the id, who waits or what is open, and the columns of a
-task that waits, as `line_row` has them."""
-_UNDER_MAX = 200
+)
+"""Who waits for the promises of the first list (HEARD), whether the branches of the second have any promise, and what
+is open under the executions of the third: a word for the question, the id, who waits or what is open, and the columns
+of a task that waits, as `line_row` and OFFERED have them."""
+_PROMISES = (
+    f"SELECT {PROMISE}, external FROM promises WHERE id = ANY($1::text[] || HEARD"
+    " || ARRAY(SELECT awaiter FROM callbacks WHERE awaited = ANY(HEARD)))"
+)
+"""The promises of the first list, and those that wait for the promises of the second (HEARD)."""
+_TASKS = f"SELECT {TASK_AT}, function FROM tasks WHERE id = ANY($1::text[] || HEARD)"
+
+
+class _Statements(NamedTuple):
+    promises: bytes
+    tasks: bytes
+    around: bytes
+
+
+def _statements(waits: str) -> _Statements:
+    """The statements, where HEARD is a list of theirs and what `waits` adds to it. `waits`: with places for the numbers
+    of two more lists."""
+
+    def numbered(sql: str, heard: str, number: int) -> bytes:
+        return sql.replace("HEARD", heard + waits.format(number, number + 1)).encode()
+
+    around, promises = numbered(_AROUND, "$1::text[]", 4), numbered(_PROMISES, "$2::text[]", 3)
+    return _Statements(promises, numbered(_TASKS, "'{}'::text[]", 2), around)
+
+
+_PLAIN = _statements("")
+_WITH_SIGNALS = _statements(
+    f" || ARRAY(SELECT ({first_wait('promise', 'w.execution', 'w.name')})"
+    " FROM unnest(${}::text[], ${}::text[]) w(execution, name))"
+)
+"""Heard are, too, the first waits in line of signals, whose executions and names are the two lists."""
 _LISTED = " UNION ALL ".join(
     f"SELECT r.id, p.* FROM unnest($1::text[]) r(id) CROSS JOIN LATERAL (SELECT {PROMISE} FROM promises"
     f""" WHERE id > (r.id || '{first}') COLLATE "C" AND id < (r.id || '{last}') COLLATE "C" """
-    f"ORDER BY id LIMIT {_UNDER_MAX}) p"
+    f"ORDER BY id LIMIT {BEGUN_ROWS}) p"
     for first, last in ((".", "/"), (":", ";"))
 ).encode()
 """The first of what is recorded under executions, after the id of each."""
@@ -57,6 +90,29 @@ _NOTED = f"SELECT id, {CALLS_TASK} FROM tasks WHERE id = ANY($1::text[])".encode
 
 
 _NUMBERS = b"SELECT nextval('checkpoints_id_seq') FROM generate_series(1, $1::bigint)"
+
+type Listed = tuple[dict[str, list[Row]], dict[str, Row | None]]
+"""The first BEGUN_ROWS or more promises recorded under executions, and the columns CALLS_TASK of their tasks."""
+
+
+class ListedAsked:
+    """The question for what is recorded under executions, sent; `take` waits for the answer."""
+
+    def __init__(self, session: WriterConnection, executions: Iterable[str]) -> None:
+        self._executions = list(executions)
+        ids = kept_list(self._executions)
+        self._listed = session.send_raw(_LISTED, (ids,))
+        self._noted = session.send_raw(_NOTED, (ids,))
+
+    def take(self) -> Listed:
+        """The promises in order of id."""
+        listed: dict[str, list[Row]] = {name: [] for name in self._executions}
+        for name, *row in map(given, self._listed.fetchall()):
+            listed[name].append(tuple(row))
+        noted: dict[str, Row | None] = dict.fromkeys(self._executions)
+        noted |= {row[0]: row[1:] for row in map(given, self._noted.fetchall())}
+        return {name: sorted(rows) for name, rows in listed.items()}, noted
+
 
 type Question = tuple[str, tuple[object, ...]]
 """A statement of an operation that is asked as it stands, and its parameters."""
@@ -84,6 +140,8 @@ class _Wanted:
         self.branches: set[str] = set()
         self.open: set[str] = set()
         self.listed: set[str] = set()
+        self.waits: set[tuple[str, str]] = set()
+        """Executions, and names of signals, of which the first wait in line is settled."""
         self.questions: dict[Question, None] = {}
         self.checkpoints = 0
 
@@ -93,9 +151,12 @@ class _Wanted:
             case requests.ById(id=name) | requests.PromiseCreate(id=name):
                 self.promises.add(name)
             case requests.PromiseSettle(id=name) | Deadline(id=name):
-                self._settles(name)
-            case requests.SignalSend(expected=str(wait)) if wait:
-                self._settles(wait)
+                self.settles(name)
+            case requests.SignalSend(execution=execution, name=name, key=key):
+                self.waits.add((execution, name))
+                self._ask((LINE, (execution, name)))
+                if key is not None:
+                    self._ask((KEYED, (execution, name, key)), (LAST, (execution, name)))
             case requests.TaskCreate(action=action):
                 self.promises.add(action.data.id)
                 self.branches.add(action.data.id)
@@ -103,7 +164,7 @@ class _Wanted:
                 self.tasks.add(name)
                 self.promises.add(action.data.id)  # nearly always a step's, which nobody else waits for
             case requests.TaskFulfill(id=name) | requests.ActorFulfill(task=requests.TaskFulfill(id=name)):
-                self._settles(name)
+                self.settles(name)
                 self.open.add(name)
                 if isinstance(request, requests.TaskFulfill) and request.epoch is not None:
                     self._ask((EPOCH, (name,)), (NEXT_CELL, (name,)))
@@ -116,6 +177,11 @@ class _Wanted:
                 self.checkpoints += 1
             case requests.OutputAppend(execution=name, session=session):
                 self._ask((SESSION, (session,)), (END, (name,)))
+            case requests.TaskAcquire(id=name, record=record):
+                self.tasks.add(name)
+                self.promises.add(name)
+                if record:
+                    self.listed.add(name)
             case requests.CallList(execution=name, after=""):
                 self.listed.add(name)
             case _:
@@ -125,7 +191,7 @@ class _Wanted:
     def _ask(self, *questions: Question) -> None:
         self.questions.update(dict.fromkeys(questions))
 
-    def _settles(self, name: str) -> None:
+    def settles(self, name: str) -> None:
         self.promises.add(name)
         self.tasks.add(name)
         self.heard.add(name)
@@ -138,6 +204,7 @@ class ReadAhead:
         self._requests: dict[int, frozenset[str]] = {}
         self._wanted = _Wanted()
         self._cursors: dict[str, Any] = {}
+        self._listing: ListedAsked | None = None
         self._asked: dict[Question, Any] = {}
         self._changed: set[str] = set()
         self._own: frozenset[str] = frozenset()
@@ -150,6 +217,10 @@ class ReadAhead:
         self._facts: dict[str, Row | None] = {}
         self._awaiters: dict[str, list[str]] = {}
         self._lines: dict[str, Row | None] = {}
+        self._offers: dict[str, Row] = {}
+        """Session, queue and the columns OFFERED of tasks that wait."""
+        self._due: dict[str, Row] = {}
+        """The columns of DUE_TASK of tasks that this transaction has made due, and done nothing else about."""
         self._listeners: dict[str, list[str]] = {}
         self._alone: set[str] = set()
         self._open: dict[str, list[str]] = {}
@@ -166,26 +237,36 @@ class ReadAhead:
             if self._wanted.add(request):
                 self._requests[id(request)] = frozenset(keys_of(request))
         wanted = self._wanted
-        for name, sql, ids in (("promises", _PROMISES, wanted.promises), ("tasks", _TASKS, wanted.tasks)):
-            if ids:
-                self._cursors[name] = session.send_raw(sql, (kept_list(ids),))
-        if wanted.heard or wanted.branches or wanted.open:
-            lists = (kept_list(wanted.heard), kept_list(wanted.branches), kept_list(wanted.open))
-            self._cursors["around"] = session.send_raw(_AROUND, lists)
+        statements = _WITH_SIGNALS if wanted.waits else _PLAIN
+        waits = [list(kept(each)) for each in zip(*sorted(wanted.waits), strict=True)]
+        heard = kept_list(wanted.heard)
+        if wanted.promises or waits:
+            lists = (kept_list(wanted.promises), heard, *waits)
+            self._cursors["promises"] = session.send_raw(statements.promises, lists)
+        if wanted.tasks or waits:
+            self._cursors["tasks"] = session.send_raw(statements.tasks, (kept_list(wanted.tasks), *waits))
+        if wanted.heard or wanted.branches or wanted.open or waits:
+            lists = (heard, kept_list(wanted.branches), kept_list(wanted.open), *waits)
+            self._cursors["around"] = session.send_raw(statements.around, lists)
         for question, parameters in wanted.questions:
             self._asked[question, parameters] = session.send(question, parameters)
         if wanted.checkpoints:
             self._cursors["numbers"] = session.send_raw(_NUMBERS, (wanted.checkpoints,))
         if wanted.listed:
-            self._cursors["listed"] = session.send_raw(_LISTED, (kept_list(wanted.listed),))
-            self._cursors["noted"] = session.send_raw(_NOTED, (kept_list(wanted.listed),))
+            self._listing = ListedAsked(session, wanted.listed)
 
     def take(self) -> None:
         """The answers."""
         rows = {name: [given(row) for row in cursor.fetchall()] for name, cursor in self._cursors.items()}
         wanted = self._wanted
+        for (sql, parameters), cursor in self._asked.items():
+            self._answers.setdefault(sql, {})[parameters] = [given(row) for row in cursor.fetchall()]
+        self._take_waits()
+        locked = frozenset[str]().union(*self._requests.values())
         self._promises = dict.fromkeys(wanted.promises)
-        self._promises |= {row[0]: row for row in rows.get("promises", ())}
+        for row in rows.get("promises", ()):
+            if row[0] in self._promises or promise_key(row[0]) in locked:
+                self._promises[row[0]] = row
         self._tasks = dict.fromkeys(wanted.tasks)
         self._tasks |= {row[0]: row for row in rows.get("tasks", ())}
         self._facts = {
@@ -193,16 +274,18 @@ class ReadAhead:
         }
         self._take_around(rows.get("around", ()))
         self._numbers = [row[0] for row in rows.get("numbers", ())]
-        for (sql, parameters), cursor in self._asked.items():
-            self._answers.setdefault(sql, {})[parameters] = [given(row) for row in cursor.fetchall()]
         for (session,), found in self._answers.get(STANDING, {}).items():
             if found and not found[0][4]:
                 self._promises.setdefault(f"{PREFIX}{session}@{found[0][1]}", None)
-        self._listed = {name: [] for name in wanted.listed}
-        for name, *row in rows.get("listed", ()):
-            self._listed[name].append(tuple(row))
-        self._noted = dict.fromkeys(wanted.listed)
-        self._noted |= {row[0]: row[1:] for row in rows.get("noted", ())}
+        if self._listing is not None:
+            self._listed, self._noted = self._listing.take()
+
+    def _take_waits(self) -> None:
+        """The waits in line are among the promises that were asked for."""
+        for execution, name in self._wanted.waits:
+            for _, _, wait in self._answers[LINE][execution, name]:
+                if wait is not None:
+                    self._wanted.settles(wait)
 
     def _take_around(self, rows: Iterable[Row]) -> None:
         self._alone = set(self._wanted.branches)
@@ -212,7 +295,9 @@ class ReadAhead:
         for question, name, other, *line in rows:
             if question == "awaiter":
                 self._awaiters[name].append(other)
-                self._lines[other] = None if line[0] is None else tuple(line)
+                state, session, n, not_before, timer, queue, *offered = line
+                self._lines[other] = None if state is None else (state, session, n, not_before, timer, queue)
+                self._offers[other] = (session, queue, *offered)
             elif question == "listener":
                 self._listeners[name].append(other)
             elif question == "branch":
@@ -227,8 +312,7 @@ class ReadAhead:
 
     def outdate(self, deadlines: ReadAhead) -> None:
         """Something was changed under the keys of others, for which that was read."""
-        self._changed |= deadlines._changed
-        self._changed.update(*deadlines._requests.values())
+        self._change(deadlines._changed.union(*deadlines._requests.values()))
 
     def work_on(self, request: object) -> None:
         """Give out what was read for this request, if it holds."""
@@ -239,7 +323,7 @@ class ReadAhead:
         self._own = needed if changes is None else changes
         self.keys = needed if own is not None and not (needed | self._own) & self._changed else frozenset()
         if not self.keys:
-            self._changed |= self._own
+            self._change(self._own)
 
     def rows(self, sql: str, parameters: tuple[object, ...]) -> list[Row] | None:
         """The rows that one of the operations' own statements finds; None where it was not asked, or not for sure."""
@@ -253,18 +337,23 @@ class ReadAhead:
     def change(self) -> None:
         """The request at work changes something that is not followed: from then on it asks, and so do later ones under
         its keys."""
-        self._changed |= self._own
+        self._change(self._own)
         self.keys = frozenset()
         if self._rests:
-            self._requests, self._promises = {}, {}
+            self._requests, self._promises, self._due = {}, {}, {}
 
     def change_last(self) -> None:
         """The same of a change that the request itself does not ask about again."""
-        self._changed |= self._own
+        self._change(self._own)
 
     def touch(self, key: str) -> None:
         """The request at work changes something under a key of others."""
-        self._changed.add(key)
+        self._change({key})
+
+    def _change(self, keys: Set[str]) -> None:
+        self._changed |= keys
+        for task_id in [each for each in self._due if promise_key(each) in keys]:
+            del self._due[task_id]
 
     def _holds(self, promise_id: str) -> bool:
         """Whether what was read under the promise's key holds for the request at work."""
@@ -281,6 +370,8 @@ class ReadAhead:
 
     def unchanged(self, promise_id: str) -> Row | None:
         """Its row, after the requests, if it is known and nothing that is not followed happened under its key."""
+        if promise_id in self._due:
+            return self._promises.get(promise_id)
         return None if promise_key(promise_id) in self._changed else self._promises.get(promise_id)
 
     def pending(self, promise_id: str) -> tuple[bool, Row | None]:
@@ -298,6 +389,7 @@ class ReadAhead:
 
     def settle(self, row: Row) -> Row | None:
         """The promise is this from now on. Its branch and capability, if it was made in this transaction."""
+        self._due.pop(row[0], None)
         self._promises[row[0]] = row
         self._written.add(row[0])
         return self._made.get(row[0])
@@ -338,6 +430,23 @@ class ReadAhead:
             return False, None
         return True, self._lines.pop(task_id)
 
+    def line_up(self, task_id: str, due: int | None) -> None:
+        """A task is pending from now on, which changes nothing else."""
+        self._changed |= self._own
+        self._due.pop(task_id, None)
+        offered = self._offers.get(task_id)
+        if due is not None and offered is not None and promise_key(task_id) in self.keys:
+            session, queue, version, group, preferred, exclusive, function, deployment, routes = offered
+            self._due[task_id] = (
+                task_id, version, due, group, preferred, exclusive, function, session, queue, deployment, routes
+            )  # fmt: skip
+
+    def due_rows(self, task_ids: list[str], now: int) -> list[Row] | None:
+        """The columns of DUE_TASK of those of the tasks that are due; None where they are not known of all."""
+        if not all(task_id in self._due for task_id in task_ids):
+            return None
+        return [row for row in (self._due[task_id] for task_id in task_ids) if row[2] <= now]
+
     def alone(self, branch: str) -> bool:
         """Whether surely no promise names this branch."""
         return branch in self._alone and self._holds(branch)
@@ -346,11 +455,11 @@ class ReadAhead:
         """All that is recorded under an execution, in order, and the columns CALLS_TASK of its task; None where it is
         not known, or is long, or this transaction wrote some of it."""
         rows = self._listed.get(execution)
-        if rows is None or len(rows) >= _UNDER_MAX or not self._holds(execution):
+        if rows is None or len(rows) >= BEGUN_ROWS or not self._holds(execution):
             return None
         if any(each.startswith((f"{execution}.", f"{execution}:")) for each in self._written):
             return None
-        return sorted(rows), self._noted[execution]
+        return rows, self._noted[execution]
 
     def open_under(self, execution: str) -> list[str] | None:
         """The promises under it that were pending or were made since, in order; None where they are not known.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from durable.core.limits import BEGUN_ROWS
 from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
@@ -14,6 +15,7 @@ from durable.store.operations.transaction import (
     CHECKPOINT,
     END_TASK,
     INSERT_PROMISE,
+    LINE_UP,
     NOTE_PROGRESS,
     SETTLE_PROMISE,
     Deadline,
@@ -22,7 +24,7 @@ from durable.store.operations.transaction import (
     Tx,
 )
 from durable.store.postgres.dialect import given, kept, kept_list, translated
-from durable.store.postgres.read_ahead import ReadAhead
+from durable.store.postgres.read_ahead import ListedAsked, ReadAhead
 from durable.store.postgres.writer_connection import WriterConnection
 
 _ROWS_FIRST, _ROWS_MAX = 100, 1_600
@@ -51,7 +53,7 @@ class HeldElsewhere(Exception):
 class PostgresTx(Tx):
     """Runs statements in the pipeline of the session."""
 
-    __slots__ = ("_ahead", "_aside", "_held", "_schema", "_session", "_whole")
+    __slots__ = ("_ahead", "_aside", "_begun", "_held", "_schema", "_session", "_whole")
 
     SKIP_LOCKED: ClassVar[str] = " FOR UPDATE SKIP LOCKED"
 
@@ -78,6 +80,7 @@ class PostgresTx(Tx):
         self._ahead = ahead
         self._aside: ReadAhead | None = None
         """What was read for the requests, while deadlines are seen to."""
+        self._begun: ListedAsked | None = None
         self._whole = whole
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
@@ -150,6 +153,17 @@ class PostgresTx(Tx):
         known, row = self._ahead.line(task_id)
         return row if known else super().line_row(task_id)
 
+    def line_up(self, task_id: str, due: int | None, settled_awaited: int) -> None:
+        if not self._ahead.keys:
+            super().line_up(task_id, due, settled_awaited)
+            return
+        self._session.send_soon(LINE_UP, (due, settled_awaited, task_id))
+        self._ahead.line_up(task_id, due)
+
+    def due_rows(self, task_ids: list[str]) -> list[Row]:
+        known = self._ahead.due_rows(task_ids, self.now)
+        return super().due_rows(task_ids) if known is None else known
+
     def promise_rows(self, promise_ids: list[str]) -> dict[str, Row]:
         rows = {promise_id: self._ahead.unchanged(promise_id) for promise_id in promise_ids}
         found = {promise_id: row for promise_id, row in rows.items() if row is not None}
@@ -221,6 +235,20 @@ class PostgresTx(Tx):
         if known is None:
             return super().calls(execution, after, limit)
         return known[0][:limit], known[1]
+
+    def read_begun(self) -> None:
+        again = [begun.task_id for begun in self.effects.begun if begun.version > 1]
+        if again:
+            self._begun = ListedAsked(self._session, again)  # answered with the commit
+
+    def take_begun(self) -> None:
+        """After the commit: what was read with it."""
+        if self._begun is None:
+            return
+        listed, noted = self._begun.take()
+        for begun in self.effects.begun:
+            if begun.task_id in listed:
+                begun.record = self.begun_record(listed[begun.task_id][:BEGUN_ROWS], noted[begun.task_id])
 
     def branch_rows(self, branch: str, but: str) -> list[Row]:
         return [] if self._ahead.alone(branch) else super().branch_rows(branch, but)

@@ -158,6 +158,7 @@ class PostgresWriter(Writer):
         )
 
     def _end(self, tx: Tx) -> None:
+        assert isinstance(tx, PostgresTx)
         tells = tx.effects.peers or tx.effects.changed()
         writes = self._session.wrote
         later = bool(self._begins_cells) and not (tx.effects.settled or tx.effects.internal or tx.effects.dead)
@@ -172,6 +173,8 @@ class PostgresWriter(Writer):
                 self._session.note(error)  # what was read is read all the same
             elif not writes or not self._was_committed(error):
                 raise
+        else:
+            tx.take_begun()
         if later:
             for job in self._begins_cells:
                 if isinstance(job.outcome, Answer) and not job.outcome.data.get("existed"):

@@ -155,10 +155,14 @@ class TaskCreate(Request, frozen=True, kw_only=True):
 
 
 class TaskAcquire(Request, frozen=True, kw_only=True):
+    """`record`: whether the answer is to have the beginning of what is recorded, as `BegunTask` has it, in place
+    of the protocol's preload. For engines of ours."""
+
     id: Id
     version: Natural
     pid: Id
     ttl: Positive
+    record: bool = False
 
 
 class TaskAt(Request, frozen=True, kw_only=True):
@@ -437,14 +441,14 @@ type SignalName = Annotated[str, msgspec.Meta(min_length=1, max_length=SIGNAL_NA
 
 
 class SignalSend(Ours, frozen=True, kw_only=True):
-    """A value for an execution. `key`: what is sent again under it is not sent. `expected`: the promise that the sender
-    saw wait for it, "" for none; None where that does not matter."""
+    """A value for an execution. `key`: what is sent again under it is not sent. `fits`: the param of a wait, with the
+    schema that the sender has checked the value against; "" for none yet, None where nothing needs to be checked."""
 
     execution: Id
     name: SignalName
     value: Value = EMPTY
     key: SignalName | None = None
-    expected: str | None = None
+    fits: str | None = None
 
 
 class SignalLook(Ours, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from durable.store.postgres.address import address_of
 from durable.store.postgres.connection import migrate, scripts
 from durable.store.postgres.doctor import examine_database
 from durable.store.postgres.store import PostgresStore
+from durable.store.postgres.transfer import target_schema
 from tests.postgres_server import PostgresServer, binaries, rows_of
 
 from .opened import acquire, opened, promise, root, settle, state
@@ -99,6 +100,22 @@ async def test_what_a_user_is_set_to_changes_nothing(
             other.rollback()
         assert (await settled).data["promise"]["id"] == text
         assert (await store.reads.get_promise(text)).state == "resolved"
+
+
+async def test_a_copy_and_chunks_take_as_long_as_they_take_behind_a_pooler(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_is_pooled", _pooled)
+    user = role(postgres_server)
+    postgres_server.sql(f"ALTER ROLE {user} SET statement_timeout = '5s'")
+    url = url_for(postgres_server, user)
+    with target_schema(url) as target:
+        assert target._ask("SELECT current_setting('statement_timeout')") == [("0",)]
+    async with opened(url_for(postgres_server, user)) as store:
+        shown = await asyncio.to_thread(
+            store.chunks._transact, lambda made: made.execute("SHOW statement_timeout").fetchone()
+        )
+        assert shown == ("0",)
 
 
 async def test_transactions_see_what_was_committed_while_they_waited(postgres_server: PostgresServer) -> None:

@@ -13,7 +13,7 @@ from durable.core.errors import CheckpointError, StoreError, StoreFull, StoreUnr
 from durable.core.limits import BLOB_GRACE_S, REQUEST_UNHEARD_S, SWEEP_ROWS
 from durable.store.operations.large_values import IS_USED
 from durable.store.postgres.address import Address
-from durable.store.postgres.connection import connect, explain, is_lost
+from durable.store.postgres.connection import UNTIMED_HERE, connect, explain, is_lost, is_pooled
 from durable.store.postgres.liveness import NOW
 from durable.store.postgres.writer_connection import WriterConnection
 
@@ -106,6 +106,8 @@ class DatabaseChunks:
                     if self._connection is None or self._connection.closed:
                         self._connection = connect(self._address)
                     with self._connection.transaction():
+                        if is_pooled(self._connection):
+                            self._connection.execute(UNTIMED_HERE)
                         self._connection.execute(_PATH, (self._address.search_path,))
                         return action(self._connection, *arguments, **named)
                 except psycopg.Error as error:

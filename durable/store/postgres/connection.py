@@ -293,6 +293,7 @@ def migrate(connection: psycopg.Connection[Any], address: Address, known: list[s
     """Run the migrations that the schema lacks, once for all who do so at a time."""
     schema = sql.Identifier(address.schema)
     with connection.transaction():
+        connection.execute(UNTIMED_HERE)
         connection.execute("SELECT pg_advisory_xact_lock($1)", (_MIGRATING,))
         # Engines that run hold it with each other: they wait until the tables are as the scripts leave them.
         connection.execute("SELECT pg_advisory_xact_lock($1)", (store_lock(address.schema),))

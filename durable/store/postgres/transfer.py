@@ -14,7 +14,16 @@ from durable.store.operations.lock_keys import WHOLE, lock_number
 from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.chunks import keep_chunk, kept_chunk
-from durable.store.postgres.connection import connect, explain, is_there, migrate, prepare, schema_version, scripts
+from durable.store.postgres.connection import (
+    UNTIMED_HERE,
+    connect,
+    explain,
+    is_there,
+    migrate,
+    prepare,
+    schema_version,
+    scripts,
+)
 from durable.store.postgres.dialect import given, kept
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
@@ -147,6 +156,7 @@ def _held(address: Address) -> Iterator[psycopg.Connection[Any]]:
         try:
             connection.execute(b"BEGIN")
             connection.execute(b"SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.execute(UNTIMED_HERE)  # behind a pooler nothing is set for the connection
             connection.execute(b"SELECT set_config('search_path', $1, true)", (address.schema,))
             connection.execute(b"SELECT pg_advisory_xact_lock($1)", (lock_number(address.schema, WHOLE),))
             yield connection

@@ -728,6 +728,15 @@ class Engine:
         """
         return await self._executions.cancel(id, reason, seconds(grace) or 0.0)
 
+    async def delete(self, id: str) -> None:
+        """Forget an execution that has ended, with its steps, output and result; its id is free then.
+
+        NotFound; Conflict where it has not ended, or somebody waits for it, or its parent has not ended.
+        """
+        from durable.executions.bulk_work import delete_execution
+
+        await delete_execution(self.store, id)
+
     async def interrupt(self, id: str, *, raises: bool = False) -> bool:
         """Stop an execution so that `resume` goes on with it; False when it does not run, wait or stand in a queue.
 

@@ -301,6 +301,23 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         assert sorted(each["id"] for each in tagged["items"]) == [f"q{n}" for n in range(5)]
         assert len((await server.get("/executions?tag=seen%3Dyes"))["items"]) == 5
         assert [each["id"] for each in (await server.get("/executions?tag=batch%3D7"))["items"]] == ["f-retry-1", "f"]
+        [forked] = (await server.post("/bulk/fork", {"ids": ["f"], "step": 1}))["items"]
+        assert (forked["made"], (await ended(server, forked["made"]))["state"]) == ("f-fork-1", "failed")
+        would = await server.post("/bulk/rewind", {"ids": ["f", "q3"], "step": 9, "dry_run": True})
+        assert [each["able"] for each in would["items"]] == [False, False]
+        assert (await server.get("/execution-counts?tag=batch%3D7"))["counts"] == {"failed": 3}
+        found = await server.get("/executions?text=f-fork")
+        assert [each["id"] for each in found["items"]] == ["f-fork-1"]
+        document = await server.get("/executions/f-fork-1/export")
+        assert (await server.call("POST", "/imports", {"document": document}))[0] == 409
+        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 204
+        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 404
+        assert (await server.call("DELETE", "/executions/q1"))[0] == 409
+        assert (await server.call("POST", "/imports", {"document": {**document, "id": "q1"}}))[0] == 400
+        status, made = await server.call("POST", "/imports", {"document": document})
+        assert (status, made["id"], made["state"], made["forked_from"]) == (201, "f-fork-1", "failed", "f")
+        gone = await server.post("/bulk/delete", {"ids": ["f-fork-1", "q1"]})
+        assert [each["able"] for each in gone["items"]] == [True, False]
         monkeypatch.setattr(bulk_routes, "BULK_S_MAX", 0.0)
         some = {"ids": ["q3", "exec:q2", "gone"], "dry_run": True}
         looked_at, cursor = list[str](), None

@@ -69,11 +69,11 @@ async def _cancel_all(
 ) -> int:
     from durable.cli.engine_or_client import opened
     from durable.core.errors import Conflict
-    from durable.executions.states import SETTLED
+    from durable.executions.states import OPEN
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        rows = [row for row in await chosen_rows(store, wanted, limit) if row.state not in SETTLED]
+        rows = await chosen_rows(store, wanted, limit, OPEN)
         if dry_run:
             return await preview(out, store, rows)
     cancelled = []

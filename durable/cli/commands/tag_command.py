@@ -8,7 +8,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous
-from durable.cli.execution_filter import NAMES, chosen_rows, filter_of, many, preview
+from durable.cli.execution_filter import chosen_rows, filter_of, many, named_options, preview
 from durable.cli.text_output import counted
 
 
@@ -56,7 +56,7 @@ async def command(chosen: Settings, /, words: tuple[str, ...], limit: int, dry_r
 def _parted(words: tuple[str, ...], **options: Any) -> tuple[str | None, dict[str, str | None]]:
     """The ID, where one is named, and the tags."""
     execution_id = words[0].removeprefix("exec:") if words and "=" not in words[0] else None
-    given = [name for name in NAMES if options.get(name)]
+    given = named_options(**options)
     if (execution_id is None) == (not given):
         raise click.UsageError("name an ID, or choose executions by --state, --function, --where or another option")
     tags: dict[str, str | None] = {}

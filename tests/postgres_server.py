@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+from psycopg.rows import dict_row
 
 from durable.store.postgres.address import address_of
 
@@ -27,6 +28,9 @@ _numbers = itertools.count()
 
 BOUNCER = "DURABLE_TEST_PGBOUNCER"
 """Set: stores are reached through PgBouncer in transaction mode."""
+
+_PROGRAMS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
+"""Where Debian puts a server's program is not on everybody's path."""
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 """For tests that no power cut is part of."""
@@ -40,6 +44,18 @@ def binaries() -> Path | None:
     if not named and found is not None:
         places.insert(0, str(Path(found).resolve().parent))
     return next((Path(place) for place in places if place and Path(place, "initdb").exists()), None)
+
+
+def bouncer_program() -> str | None:
+    """PgBouncer; None where there is none. DURABLE_TEST_PGBOUNCER_BIN names another one than Debian's."""
+    return os.environ.get("DURABLE_TEST_PGBOUNCER_BIN") or shutil.which("pgbouncer", path=_PROGRAMS)
+
+
+def bouncer_version(program: str) -> tuple[int, int]:
+    """Its version: prepared statements get through it from 1.21 on."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    major, minor, *_ = said.split()[1].split(".")
+    return int(major), int(minor)
 
 
 class PostgresServer:
@@ -56,10 +72,10 @@ class PostgresServer:
             owner = pwd.getpwnam("postgres")
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
         self.run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
-        lines = [f"{name}={value}" for name, value in settings.items()]
-        lines += [f"unix_socket_directories='{self.directory}'", "listen_addresses=''", "max_connections=200"]
+        lines = [f"unix_socket_directories='{self.directory}'", "listen_addresses=''", "max_connections=200"]
+        lines += [*(_FAST if fast else ()), *(f"{name}={value}" for name, value in settings.items())]
         with (self.data / "postgresql.conf").open("a") as config:
-            config.write("\n".join([*lines, *(_FAST if fast else ())]) + "\n")
+            config.write("\n".join(lines) + "\n")  # of two lines with one name the last one counts
         self.start()
         self._bouncer = Bouncer(self.directory) if os.environ.get(BOUNCER) else None
 
@@ -156,30 +172,57 @@ class PostgresServer:
 class Bouncer:
     """PgBouncer in transaction mode before a server: each transaction may get another of a few connections."""
 
-    def __init__(self, server: Path) -> None:
+    def __init__(self, server: Path, **settings: str) -> None:
+        found = bouncer_program()
+        assert found is not None, "PgBouncer is not installed"
+        self.program = found
         self.directory = Path(tempfile.mkdtemp(prefix="durable-bouncer-", dir="/tmp"))
+        self._socket = self.directory / ".s.PGSQL.5432"
         (self.directory / "users").write_text('"postgres" ""\n')
+        lines = [f"{name} = {value}" for name, value in {"default_pool_size": "8", **settings}.items()]
         (self.directory / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={server}\n[pgbouncer]\npool_mode = transaction\nauth_type = trust\n"
             f"auth_file = {self.directory}/users\nunix_socket_dir = {self.directory}\nlisten_port = 5432\n"
-            "default_pool_size = 8\nmax_client_conn = 500\n"
+            "max_client_conn = 500\nadmin_users = postgres\n" + "\n".join(lines) + "\n"
         )
-        command = ["pgbouncer", "-q", str(self.directory / "pgbouncer.ini")]
         if os.geteuid() == 0:
             for path in (self.directory, *self.directory.iterdir()):
                 shutil.chown(path, "postgres", "postgres")
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        command = [self.program, "-q", str(self.directory / "pgbouncer.ini")]
+        if os.geteuid() == 0:
             command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.monotonic() + 10
-        while not (self.directory / ".s.PGSQL.5432").exists():
+        while not self._socket.exists():
             assert self._process.poll() is None, "pgbouncer ended"
             assert time.monotonic() < until, "pgbouncer begins within 10 s"
             time.sleep(0.02)
 
-    def stop(self) -> None:
-        """End it and remove its directory."""
+    def url(self, url: str) -> str:
+        """The URL of a store of the server, as it is reached through this."""
+        _, _, options = url.partition("&")
+        return f"postgresql:///postgres?host={quote(str(self.directory), safe='')}&{options}"
+
+    def admin(self, command: str) -> list[dict[str, Any]]:
+        """A command of its console; the rows that it answers with."""
+        place = f"host={self.directory} user=postgres dbname=pgbouncer"
+        with psycopg.connect(place, autocommit=True, row_factory=dict_row) as connection:
+            cursor = psycopg.ClientCursor(connection, row_factory=dict_row).execute(command.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def kill(self) -> None:
+        """Kill it: all connections through it are gone."""
         self._process.kill()
         self._process.wait()
+        self._socket.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End it and remove its directory."""
+        self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

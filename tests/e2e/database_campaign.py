@@ -2,11 +2,11 @@
 
 crash: PostgreSQL is killed with all its processes and started again every five seconds. failover: it is killed for
 good, and its standby takes its place. network: the way from an engine to it delays, loses, breaks, or says nothing for
-longer than a lease. Of three engines one is killed every few seconds. Jobs of several steps and executions of a few
-sessions are started meanwhile. What must hold at the end: every one that was acknowledged has its result, each step is
-recorded once and was not performed again after that, no session ran twice at a time or out of order, nothing is left
-unfinished, and the answers that engines got are those of a store that does one thing at a time. A failure prints the
-seed and keeps the folder.
+longer than a lease. pooler: PgBouncer stands before it, and either of both is killed. Of three engines one is killed
+every few seconds. Jobs of several steps and executions of a few sessions are started meanwhile. What must hold at the
+end: every one that was acknowledged has its result, each step is recorded once and was not performed again after that,
+no session ran twice at a time or out of order, nothing is left unfinished, and the answers that engines got are those
+of a store that does one thing at a time. A failure prints the seed and keeps the folder.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from tests.postgres_server import PostgresServer
+from tests.postgres_server import Bouncer, PostgresServer
 
 
 class Fault(Protocol):
@@ -145,6 +145,34 @@ class Network:
         self._server.stop()
 
 
+class Pooler:
+    """PgBouncer in transaction mode stands before the server: either of them is killed and started again."""
+
+    every_s = 3.0
+
+    def __init__(self) -> None:
+        self._server = PostgresServer(fast=False, fsync="off")
+        self._bouncer = Bouncer(self._server.directory, default_pool_size="4", server_login_retry="1")
+        self.url = self._server.url()
+        self._through = self._bouncer.url(self.url)
+
+    def engine_url(self) -> str:
+        return self._through
+
+    def act(self, dice: random.Random) -> str:
+        if dice.random() < 0.5:
+            self._bouncer.kill()
+            self._bouncer.start()
+            return "pooler killed"
+        self._server.kill()
+        self._server.start()
+        return "server killed"
+
+    def stop(self) -> None:
+        self._bouncer.stop()
+        self._server.stop()
+
+
 RETRANSMISSION_S = 0.2
 """A lost packet of TCP is sent again after about so long."""
 
@@ -232,4 +260,4 @@ class Link:
         writer.transport.abort()
 
 
-FAULTS: dict[str, Callable[[], Fault]] = {"crash": Crash, "failover": Failover, "network": Network}
+FAULTS: dict[str, Callable[[], Fault]] = {"crash": Crash, "failover": Failover, "network": Network, "pooler": Pooler}

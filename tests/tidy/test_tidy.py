@@ -20,6 +20,7 @@ LARGER = {
     "durable/core": "what everybody needs: one file for each kind of thing",
     "durable/cli": "the texts, tables and options that commands share",
     "durable/cli/commands": "one file for each command",
+    "durable/store/postgres": "one file for each thread, each table of its own, and what it takes to be let in",
     "durable/store/operations": "one file for each subject of the store",
     "capabilities/sandbox/wasm": "one runtime with two ways to call it",
     "checkpoint/pickling": "one recipe for each kind of object",

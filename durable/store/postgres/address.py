@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from durable.core.errors import StoreError
 
 PASSWORD = "DURABLE_STORE_PASSWORD"  # noqa: S105 - a variable's name
 SCHEMA = "durable"
+_OWN = ("schema", "direct")
+"""Our own parameters, which libpq does not know."""
+_PLACE = ("host", "hostaddr", "port")
 _SECRETS = ("sslpassword",)
 """Parameters of libpq beside `password` that nobody may see."""
 _OPTION = re.compile(r"[a-z_]+\Z")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+(:[0-9]+)?\Z|\[[0-9A-Fa-f:.]+\](:[0-9]+)?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
@@ -28,12 +32,14 @@ class Address:
     url: str
     conninfo: str = field(repr=False)
     password: str | None = field(default=None, repr=False)
+    past_pooler: str | None = field(default=None, repr=False)
+    """The conninfo of the database itself, where `direct=` names it beside the pooler."""
 
     @property
     def pg_dump_url(self) -> str:
-        """The `url` as programs of PostgreSQL itself take it: without our own parameter."""
+        """The `url` as programs of PostgreSQL itself take it: without our own parameters."""
         base, _, query = self.url.partition("?")
-        return _with(base, [each for each in parse_qsl(query) if each[0] != "schema"])
+        return _with(base, [each for each in parse_qsl(query) if each[0] not in _OWN])
 
     @property
     def search_path(self) -> str:
@@ -44,6 +50,11 @@ class Address:
     def channel(self) -> str:
         """The channel on which engines of the same store tell each other to look."""
         return f"durable_{hashlib.sha256(self.schema.encode()).hexdigest()[:16]}"
+
+    @property
+    def direct(self) -> Address | None:
+        """The database itself, past the pooler; None where none is named."""
+        return None if self.past_pooler is None else replace(self, conninfo=self.past_pooler)
 
 
 def address_of(url: str) -> Address:
@@ -67,16 +78,31 @@ def address_of(url: str) -> Address:
     user = unquote(parts.username or "")
     password = unquote(parts.password) if parts.password is not None else os.environ.get(PASSWORD)
     password = next((value for name, value in options if name == "password"), password)
-    left = [(name, value) for name, value in options if name not in ("schema", "password")]
+    left = [(name, value) for name, value in options if name not in (*_OWN, "password")]
     place = parts.netloc.rpartition("@")[2]
-    own = f"{quote(user)}@{place}" if user else place
+    account = f"{quote(user)}@" if user else ""
+    own = f"{account}{place}"
     shown = f"postgresql://{own}{parts.path}"
     if schema != SCHEMA:
         shown += f"?schema={schema}"
     base = f"postgresql://{own}{parts.path}"
     told = [(name, value) for name, value in left if name not in _SECRETS]
     told += [("schema", schema)] if schema != SCHEMA else []
-    return Address(schema, shown, _with(base, told), _with(base, left), password)
+    past_pooler = None
+    for direct in (value for name, value in options if name == "direct"):
+        told.append(("direct", direct))
+        past_pooler = _direct(direct, f"postgresql://{account}{{}}{parts.path}", left)
+    return Address(schema, shown, _with(base, told), _with(base, left), password, past_pooler)
+
+
+def _direct(place: str, base: str, options: list[tuple[str, str]]) -> str:
+    """The conninfo with another host, HOST[:PORT] or the directory of a socket, in the place of the pooler's."""
+    left = [each for each in options if each[0] not in _PLACE]
+    if place.startswith("/"):
+        return _with(base.format(""), [("host", place), *left])
+    if not _HOST.match(place):
+        raise StoreError("direct= is no HOST[:PORT] or directory of a socket: it names the database behind the pooler")
+    return _with(base.format(place), left)
 
 
 def _with(base: str, options: list[tuple[str, str]]) -> str:

@@ -16,6 +16,7 @@ from durable.core.disk_space import ADVICE
 from durable.core.errors import StoreDenied, StoreError, StoreFull, StoreNewer, StoreUnreachable
 from durable.store.operations.lock_keys import store_lock
 from durable.store.postgres.address import Address
+from durable.store.postgres.grants import lacking
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
@@ -136,6 +137,11 @@ def _is_pooled(connection: Any, pid: int) -> bool:
     return pooled
 
 
+def is_pooled(connection: psycopg.Connection[Any]) -> bool:
+    """Whether a pooler was noticed when the connection was made."""
+    return connection.prepare_threshold is None
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether it is the connection that failed: what was asked may be asked again on another one."""
     if isinstance(error, StoreUnreachable):
@@ -159,15 +165,19 @@ _HINTS = {
     "28000": "the server does not let this user in from here (pg_hba.conf)",
     "3D000": "the database does not exist; make it with `createdb`",
     "42501": "the user may not do that; to make a store takes CREATE on the database, or on a schema that is there; to"
-    " use one, USAGE of its schema and SELECT, INSERT, UPDATE and DELETE on its tables",
+    " use one, USAGE of its schema and sequences, and SELECT, INSERT, UPDATE and DELETE on its tables",
+    "25006": "it takes no writes: it is a standby, or default_transaction_read_only is on for it or this user",
     "53100": f"the server's disk is full; {ADVICE}",
     "53300": "the server has no connection left; an engine needs four",
 }
 
 
-_DENIED = ("authentication", "no password supplied", "pg_hba.conf")
+_DENIED = ("authentication", "no password supplied", "pg_hba.conf", "not permitted to log in")
 """In the messages of those who were not let in: while a connection is made, errors have no other mark."""
 
+
+_UNTRUSTED = ("certificate verify failed", "server certificate for", "does not support SSL", "requires SSL")
+"""In the messages where TLS is asked for and the server shows no certificate that fits: waiting does not help."""
 
 _NO_CONNECTION = ("too many connections", "too many clients", "remaining connection slots")
 
@@ -178,10 +188,15 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
     hint = _HINTS.get(error.sqlstate or "", "")
     if "password" in text and not hint:
         hint = _HINTS["28P01"]
+    elif "read-only" in text:
+        hint = _HINTS["25006"]
     elif "database" in text and "does not exist" in text:
         hint = _HINTS["3D000"]  # while connecting an error has no code
     elif any(each in text for each in _NO_CONNECTION):
         hint = _HINTS["53300"]
+    untrusted = any(each in text for each in _UNTRUSTED)
+    if untrusted:
+        hint = "TLS as the URL asks for it (sslmode, sslrootcert) does not fit what the server shows"
     if address.password:
         text = text.replace(address.password, "…")
     message = f"store {address.shown!r}: {text}" + (f"; {hint}" if hint else "")
@@ -189,7 +204,7 @@ def explain(address: Address, error: psycopg.Error) -> StoreError:
         return StoreFull(message)
     if error.sqlstate in ("28P01", "28000") or any(each in text for each in _DENIED):
         return StoreDenied(message)
-    refused = error.sqlstate == "3D000" or "does not exist" in text
+    refused = error.sqlstate == "3D000" or "does not exist" in text or untrusted
     if is_lost(error) and not refused:
         return StoreUnreachable(message)
     return StoreError(message)
@@ -226,6 +241,10 @@ def prepare(address: Address, *, create: bool) -> bytes:
                 _migrate_alone(connection, address, known)
             elif version > len(known):
                 raise _newer(address, version, len(known))
+            denied = lacking(connection, address.schema)
+            if denied:
+                more = f" ({len(denied) - 1} more; `durable doctor` lists them)" if len(denied) > 1 else ""
+                raise StoreError(f"store {address.shown!r}: {denied[0]}{more}")
             schema = sql.Identifier(address.schema)
             found = connection.execute(
                 sql.SQL("SELECT value FROM {}.secrets WHERE name='checkpoints'").format(schema)

@@ -26,6 +26,7 @@ from durable.store.postgres.connection import (
     scripts,
 )
 from durable.store.postgres.dialect import given, translated
+from durable.store.postgres.grants import lacking
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
 from durable.store.unfinished_copy import UNFINISHED, unfinished
@@ -188,21 +189,7 @@ def _schema(looked: _Looked) -> Iterator[str]:
 
 
 def _grants(looked: _Looked) -> Iterator[str]:
-    schema = looked.address.schema
-    ((user, usage),) = looked.ask("SELECT current_user::text, has_schema_privilege($1, 'USAGE')", schema)
-    if not usage:
-        yield f"user {user} may not use the schema; its owner runs `GRANT USAGE ON SCHEMA {schema} TO {user}`"
-    rows = looked.ask(
-        "SELECT c.relname::text, string_agg(privilege, ', ' ORDER BY privilege) FROM pg_class c"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege"
-        " WHERE n.nspname = $1 AND c.relkind = 'r' AND NOT has_table_privilege(c.oid, privilege)"
-        " GROUP BY c.relname ORDER BY c.relname",
-        schema,
-    )
-    for table, lacking in rows:
-        grant = f"GRANT {lacking} ON {schema}.{table} TO {user}"
-        yield f"user {user} may not {lacking} in table {table}; its owner runs `{grant}`"
+    yield from lacking(looked.connection, looked.address.schema)
 
 
 def _key(looked: _Looked) -> Iterator[str]:

@@ -21,12 +21,14 @@ import psycopg
 from durable.core.errors import StoreError
 from durable.store.operations.lock_keys import store_lock
 from durable.store.postgres.address import Address
-from durable.store.postgres.connection import connect, is_lost
+from durable.store.postgres.connection import connect, is_lost, is_pooled
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 
 BEATS = 3
 """Beats in a lease: two may be lost."""
 RECONNECT_S = 0.5
+DIRECT_RETRY_S = 30.0
+"""Between two tries to come past a pooler to a database that did not answer there."""
 STOPPED_S = 8
 """A process that stops in a transaction holds others up for so long, and a beat: then they end its connection. The
 server's own limit for idle transactions does not see one that stops between the statements of a pipeline."""
@@ -103,7 +105,7 @@ class Notices(threading.Thread):
         try:
             while not self._stopping:
                 try:
-                    with connect(self._address) as connection:
+                    with self._connect() as connection:
                         self._listen(connection)
                 except (psycopg.Error, StoreError, OSError, ValueError) as error:
                     if isinstance(error, psycopg.Error) and not is_lost(error):
@@ -115,12 +117,25 @@ class Notices(threading.Thread):
                 os.close(self._reader)
                 os.close(self._waker)
 
+    def _connect(self) -> psycopg.Connection[Any]:
+        """Past a pooler, where its database is named and answers; leases are renewed through the pooler, too."""
+        if self._address.direct is not None:
+            with suppress(StoreError):
+                return connect(self._address.direct)
+        return connect(self._address)
+
     def _listen(self, connection: psycopg.Connection[Any]) -> None:
-        connection.execute(f'LISTEN "{self._address.channel}"'.encode())
+        """Hear of others' commits and renew leases until the connection is lost, or a better one may be had."""
+        again_at = math.inf
+        if is_pooled(connection):
+            # LISTEN would stay with one of the pooler's connections, and reach whoever has that.
+            again_at = time.monotonic() + DIRECT_RETRY_S if self._address.direct is not None else math.inf
+        else:
+            connection.execute(f'LISTEN "{self._address.channel}"'.encode())
         self._on_look()  # what was told before nobody heard
         beat_s = self._lease_ms / 1000 / BEATS
         next_beat = 0.0
-        while not self._stopping:
+        while not self._stopping and time.monotonic() < again_at:
             if time.monotonic() >= next_beat:
                 self._beat(connection)
                 next_beat = time.monotonic() + beat_s

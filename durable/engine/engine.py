@@ -567,8 +567,7 @@ class Engine:
         ticks that passed while nothing ran the newest ("once"), each ("all"), or none ("skip"). paused: None for as it
         is. timeout: seconds that each execution has. BadArguments, InvalidId.
         """
-        if not isinstance(fn, Function):
-            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        require_durable(fn)
         fn.check_newest()
         return await self.schedules.put(
             id,
@@ -828,6 +827,8 @@ class Engine:
         from durable.functions.replay.recorded_promises import read_record
         from durable.functions.replay.replay_check import check_replay, not_checked
 
+        if fn is not None:
+            require_durable(fn)
         row = await self.store.reads.get_execution(id)
         if row is None:
             raise NotFound("execution", id, "`durable list` shows what there is")
@@ -849,7 +850,10 @@ class Engine:
         deployment: whose engines go on with it, others than so far. Returns the check. Conflict where it would not
         replay, runs, or has ended; NotFound.
         """
+        require_durable(fn)
         row = await self.store.reads.get_execution(id)
+        if row is not None and row.settled_at is not None:
+            raise Conflict(f"{id} has ended: it is {row.state}")
         found = await self.check_replay(id, fn)
         assert row is not None
         if not found.ok:

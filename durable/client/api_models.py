@@ -59,7 +59,8 @@ class StartExecution(Body, frozen=True, kw_only=True):
     """A function to start. `function`: its name, or all of `where::name@version`. `timeout`: seconds until it ends.
 
     `queue`: the queue that lets it begin, with its place there: `key`, `priority`, `delay` (seconds), `dedupe`,
-    `debounce`: seconds without another call of this `dedupe` after which it begins, `debounce_most` at most.
+    `debounce`: seconds without another call of this `dedupe` after which it begins, `debounce_most` at most. `signal`:
+    sent to it as soon as it is recorded.
     """
 
     function: Name
@@ -75,6 +76,7 @@ class StartExecution(Body, frozen=True, kw_only=True):
     dedupe: Name | None = None
     debounce: Seconds | None = None
     debounce_most: Seconds | None = None
+    signal: FirstSignal | None = None
 
 
 class ExecutionDetail(ExecutionView, frozen=True):
@@ -304,6 +306,14 @@ class TagSet(msgspec.Struct, frozen=True, kw_only=True):
     """All tags that an execution has."""
 
     tags: dict[str, str]
+
+
+class FirstSignal(Body, frozen=True, kw_only=True):
+    """A signal that is sent with the start: by its `key` once."""
+
+    name: Name
+    value: Any = None
+    key: Name | None = None
 
 
 class SendSignal(Body, frozen=True, kw_only=True):
@@ -760,8 +770,18 @@ class MoveExecutions(Body, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class UpgradeExecution(Body, frozen=True, kw_only=True):
+    """`function`: the version that it is to go on as, all of `where::name@version`. `dry_run`: only say whether."""
+
+    function: Name
+    dry_run: bool = False
+
+
 class ExecutionMove(msgspec.Struct, frozen=True, kw_only=True):
-    """The move of one execution. `ok`: it is moved, or would be; else it stays, and `reason` says why."""
+    """The check, the upgrade or the move of one execution. `ok`: it goes on with that code; else `reason` says why.
+
+    `old_patches`: the patches of which it goes the old way.
+    """
 
     id: str
     function: str

@@ -677,36 +677,34 @@ class Engine:
         function: its name, or `where::name@version`. tag: a name and its value, or several by name. since, until: when
         they were made. text: words that stand in the id, function, tags, arguments, result, error or note. By several
         tags or by text LOOKED_AT_ROWS_MAX executions are looked at for a page, which then is short and has a cursor.
+        BadArguments, also where the execution `before` which the page lies is gone.
         """
-        from durable.executions.execution_search import ExecutionFilter, search, tag_pairs
+        from durable.executions.execution_search import execution_filter, search
 
-        wanted = ExecutionFilter(
-            state=state,
-            function=function,
-            tags=tag_pairs(tag),
-            since=None if since is None else int(since.timestamp() * 1000),
-            until=None if until is None else int(until.timestamp() * 1000),
-            text=text,
-        )
+        wanted = execution_filter(state=state, function=function, tag=tag, since=since, until=until, text=text)
         return await search(self.store.reads, wanted, limit=limit, before=before)
 
     async def count_executions(
         self,
         *,
         function: str | None = None,
-        tag: tuple[str, str] | None = None,
+        tag: tuple[str, str] | Mapping[str, str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> dict[str, int]:
         """How many executions there are in each state that has any, as `executions` finds them.
 
-        Of each state at most COUNTED_ROWS_MAX are counted: that number means so many or more.
+        Of each state at most COUNTED_ROWS_MAX are counted: that number means so many or more. BadArguments for more
+        than one tag: an index answers one.
         """
+        from durable.executions.execution_search import execution_filter
+
+        wanted = execution_filter(function=function, tag=tag, since=since, until=until)
+        if len(wanted.tags) > 1:
+            raise BadArguments("executions are counted by one tag, not by several")
+        named = wanted.tags[0] if wanted.tags else None
         found: dict[str, int] = await self.store.reads.count_executions(
-            function=function,
-            tag=tag,
-            since=None if since is None else int(since.timestamp() * 1000),
-            until=None if until is None else int(until.timestamp() * 1000),
+            function=function, tag=named, since=wanted.since, until=wanted.until
         )
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import msgspec
 from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
-from durable.core.errors import BadArguments
+from durable.core.errors import BadArguments, Conflict
 from durable.core.limits import COUNTED_ROWS_MAX
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.execution_overview import overview
@@ -20,6 +21,8 @@ from durable.executions.execution_search import ExecutionFilter, search
 from durable.executions.exported_record import import_
 from durable.executions.forking import fork, rewind
 from durable.executions.signal_sender import send_signal
+from durable.functions.definition import known_as
+from durable.functions.replay.replay_check import ReplayCheck
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, Handler, PageQuery, RouteQuery
 from durable.http.api.execution_views import converted, execution_detail, execution_outcome
 from durable.http.api.function_call import FunctionCall, begin, function_id
@@ -129,6 +132,33 @@ async def import_execution(call: ApiCall) -> Answer:
     return await made_execution(call, await import_(call.store, state.record), new=True)
 
 
+async def check_execution(call: ApiCall) -> api_models.ExecutionMove:
+    """Whether the server's code of its function replays the record of an execution. Nothing is performed."""
+    row, engine = await call.execution(), await call.engine()
+    return _checked(await engine.check_replay(row.id))
+
+
+async def upgrade_execution(call: ApiCall) -> api_models.ExecutionMove:
+    """Have an execution that nobody runs go on as another version of its function, where that replays its record.
+
+    It needs a server that has that code.
+    """
+    row, engine, body = await call.execution(), await call.engine(), call.body
+    function = known_as(body.function)
+    if function is None:
+        raise Conflict(
+            f"this server does not know {body.function}: serve it with its module, or `durable replay upgrade`"
+        )
+    check = await engine.check_replay(row.id, function)
+    if check.ok and not body.dry_run:
+        check = await engine.upgrade(row.id, function)
+    return _checked(check)
+
+
+def _checked(check: ReplayCheck) -> api_models.ExecutionMove:
+    return api_models.ExecutionMove(**asdict(check), ok=check.ok)
+
+
 async def delete_execution(call: ApiCall) -> None:
     """Forget an execution that has ended, with its steps, output and result. Its id is free then."""
     await bulk_work.delete_execution(call.store, (await call.execution()).id)
@@ -162,6 +192,9 @@ async def start_execution(call: ApiCall) -> Answer:
     elif body.key or body.priority or any(each is not None for each in (body.delay, body.dedupe, body.debounce)):
         raise BadArguments("key, priority, delay, dedupe and debounce are a place in a queue: name the queue, too")
     execution, new = await begin(call.store, made, chosen, body.timeout, body.tags, queued)
+    if body.signal is not None:
+        key = body.signal.key or call.key
+        await send_signal(call.store, execution, body.signal.name, body.signal.value, key=key)
     return await made_execution(call, execution, new=new)
 
 
@@ -307,6 +340,16 @@ ROUTES = (
     ),
     ApiRoute("GET", "/execution-counts", "read", count_executions, api_models.ExecutionCounts, CountExecutionsQuery),
     ApiRoute("GET", "/executions/{id}", "read", get_execution, api_models.ExecutionDetail),
+    ApiRoute("GET", "/executions/{id}/replay", "read", check_execution, api_models.ExecutionMove, refusals=(409,)),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/upgrade",
+        "operate",
+        upgrade_execution,
+        api_models.ExecutionMove,
+        body=api_models.UpgradeExecution,
+        refusals=(409,),
+    ),
     ApiRoute("DELETE", "/executions/{id}", "admin", delete_execution, None, status=204, refusals=(409,)),
     ApiRoute("GET", "/executions/{id}/export", "read", export_execution, api_models.ExportedExecution, refusals=(409,)),
     ApiRoute(

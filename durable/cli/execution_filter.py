@@ -118,6 +118,29 @@ async def _rows(store: StoreFace, wanted: ExecutionFilter, limit: int) -> list[E
     return found
 
 
+async def named_or_chosen(
+    store: StoreFace, execution_id: str | None, wanted: ExecutionFilter, limit: int, states: Iterable[str] = ()
+) -> list[ExecutionRow]:
+    """The execution that is named, or those that are meant. NotFound."""
+    from durable.cli.execution_status import find
+
+    if execution_id is not None:
+        return [await find(store.reads, execution_id)]
+    return await chosen_rows(store, wanted, limit, states)
+
+
+def tell_changed(out: Out, changed: list[str], chosen: int, state: str) -> int:
+    """Say which of so many executions have this state now; the exit code is not 0 where some have not."""
+    from durable.cli import exit_codes
+    from durable.cli.text_output import counted
+
+    if out.json:
+        out.document([{"id": each, "state": state} for each in changed])
+    else:
+        out.say(f"{counted(len(changed), 'execution')} of {chosen} {state}")
+    return exit_codes.DONE if len(changed) == chosen else exit_codes.CONFLICT
+
+
 async def preview(out: Out, store: StoreFace, rows: list[ExecutionRow]) -> int:
     """Show what would be changed."""
     from durable.cli.tables import show_executions

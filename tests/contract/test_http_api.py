@@ -320,7 +320,7 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         assert (check["verdict"], check["ok"], check["function"].rpartition("::")[2]) == ("replays", True, "api-asks@1")
         other = {"function": "api-adds@1"}
         found = (await server.call("POST", "/executions/q1/upgrade", {**other, "dry_run": True}))[1]
-        assert (found["verdict"], found["ok"]) == ("fails", False)
+        assert (found["verdict"], found["ok"]) == ("differs", False)
         assert (await server.call("POST", "/executions/q1/upgrade", {"function": "nothing@1"}))[0] == 409
         gone = await server.post("/bulk/delete", {"ids": ["f-fork-1", "q1"]})
         assert [each["able"] for each in gone["items"]] == [True, False]

@@ -222,7 +222,7 @@ async def test_many_are_forgotten_by_a_command(tmp_path: Path) -> None:
     assert [row["id"] for row in chosen] == ["waits"], "the limit counts what has not ended"
     assert len(terminal.durable("delete", "--function", "says-nothing", "--dry-run", "--json").data) == 3
     assert terminal.durable("delete", "old-0", "--json").data == [{"id": "old-0", "state": "deleted"}]
-    assert terminal.durable("delete", "--until", "0s").err.endswith("2 executions of 2 forgotten\n")
+    assert terminal.durable("delete", "--until", "0s").err.endswith("2 executions of 2 deleted\n")
     assert [row["id"] for row in terminal.durable("list", "--json").data] == ["waits"]
 
 

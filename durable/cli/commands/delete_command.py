@@ -6,10 +6,8 @@ from typing import Any
 
 import click
 
-from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous
-from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many, preview
-from durable.cli.text_output import counted
+from durable.cli.execution_filter import chooses_many, filter_of, many, named_or_chosen, preview, tell_changed
 
 
 @click.command("delete", cls=Command, short_help="Forget executions that have ended.")
@@ -23,18 +21,15 @@ async def command(chosen: Settings, /, execution_id: str | None, limit: int, dry
     that choose in place of ID, all of those that can be forgotten are; --dry-run shows those that have ended.
     """
     from durable.cli.engine_or_client import opened
-    from durable.cli.execution_status import find
     from durable.core.errors import Conflict
     from durable.executions.bulk_work import delete_execution
     from durable.executions.states import SETTLED
 
     chooses_many(execution_id, **options)
+    named = None if execution_id is None else execution_id.removeprefix("exec:")
     out, deleted = chosen.out(), list[str]()
     async with opened(chosen, create=False) as store:
-        if execution_id is not None:
-            rows = [await find(store.reads, execution_id.removeprefix("exec:"))]
-        else:
-            rows = await chosen_rows(store, filter_of(**options), limit, SETTLED)
+        rows = await named_or_chosen(store, named, filter_of(**options), limit, SETTLED)
         if dry_run:
             return await preview(out, store, rows)
         for row in rows:
@@ -42,11 +37,7 @@ async def command(chosen: Settings, /, execution_id: str | None, limit: int, dry
                 await delete_execution(store, row.id)
                 deleted.append(row.id)
             except Conflict as error:
-                if execution_id is not None:
+                if named is not None:
                     raise
                 out.say(str(error))
-    if out.json:
-        out.document([{"id": each, "state": "deleted"} for each in deleted])
-    else:
-        out.say(f"{counted(len(deleted), 'execution')} of {len(rows)} forgotten")
-    return exit_codes.DONE if len(deleted) == len(rows) else exit_codes.CONFLICT
+    return tell_changed(out, deleted, len(rows), "deleted")

@@ -27,7 +27,7 @@ _SEQUENCES = b"""
 
 
 def lacking(connection: psycopg.Connection[Any], schema: str) -> list[str]:
-    """What the connection's user may not do or see there, each with what gives it the right; none where all is well."""
+    """The rights that the connection's user lacks there, each with what gives it; rows that it may not see."""
     usage = connection.execute(_USAGE, (schema,)).fetchone()
     if usage is None:
         return []  # no schema, no store

@@ -43,6 +43,7 @@ COMMANDS = {
     "replay": "Whether executions go on with today's code: check, upgrade.",
     "interrupt": "Stop an execution so that it can go on later.",
     "cancel": "End an execution for good.",
+    "delete": "Forget executions that have ended.",
     "audit": "What code asked for, and what was decided.",
     "session": "Sessions: list, show, vars, restart, close, grant, revoke.",
     "actor": "Actors: list, show, send, ask, state, stop, restart, delete, tree, dead-letters.",

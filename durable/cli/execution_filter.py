@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -75,9 +75,14 @@ def filter_of(
     )
 
 
+def named_options(**options: Any) -> list[str]:
+    """The names of the options that choose, of those that are given: `--until 0s` is one."""
+    return [name for name in NAMES if options.get(name) not in (None, "", ())]
+
+
 def chooses_many(execution_id: str | None, **options: Any) -> bool:
     """Whether a command means many executions: it has options that choose in place of an ID. click.UsageError."""
-    given = [name for name in NAMES if options.get(name)]
+    given = named_options(**options)
     if execution_id is not None and given:
         raise click.UsageError(f"name an ID, or choose by --{given[0]}; not both")
     if execution_id is None and not given:
@@ -85,8 +90,21 @@ def chooses_many(execution_id: str | None, **options: Any) -> bool:
     return execution_id is None
 
 
-async def chosen_rows(store: StoreFace, wanted: ExecutionFilter, limit: int) -> list[ExecutionRow]:
-    """The newest executions that are meant, as many as `limit` says."""
+async def chosen_rows(
+    store: StoreFace, wanted: ExecutionFilter, limit: int, states: Iterable[str] = ()
+) -> list[ExecutionRow]:
+    """The newest executions that are meant, as many as `limit` says. states: only those in one of these count."""
+    from msgspec.structs import replace
+
+    if not states or wanted.state is not None:
+        return [row for row in await _rows(store, wanted, limit) if not states or row.state in states]
+    found: list[ExecutionRow] = []
+    for state in sorted(states):
+        found += await _rows(store, replace(wanted, state=state), limit)
+    return sorted(found, key=lambda row: row.created_at, reverse=True)[:limit]
+
+
+async def _rows(store: StoreFace, wanted: ExecutionFilter, limit: int) -> list[ExecutionRow]:
     from durable.executions.execution_search import search
 
     found: list[ExecutionRow] = []
@@ -98,6 +116,29 @@ async def chosen_rows(store: StoreFace, wanted: ExecutionFilter, limit: int) -> 
         if cursor is None:
             break
     return found
+
+
+async def named_or_chosen(
+    store: StoreFace, execution_id: str | None, wanted: ExecutionFilter, limit: int, states: Iterable[str] = ()
+) -> list[ExecutionRow]:
+    """The execution that is named, or those that are meant. NotFound."""
+    from durable.cli.execution_status import find
+
+    if execution_id is not None:
+        return [await find(store.reads, execution_id)]
+    return await chosen_rows(store, wanted, limit, states)
+
+
+def tell_changed(out: Out, changed: list[str], chosen: int, state: str) -> int:
+    """Say which of so many executions have this state now; the exit code is not 0 where some have not."""
+    from durable.cli import exit_codes
+    from durable.cli.text_output import counted
+
+    if out.json:
+        out.document([{"id": each, "state": state} for each in changed])
+    else:
+        out.say(f"{counted(len(changed), 'execution')} of {chosen} {state}")
+    return exit_codes.DONE if len(changed) == chosen else exit_codes.CONFLICT
 
 
 async def preview(out: Out, store: StoreFace, rows: list[ExecutionRow]) -> int:

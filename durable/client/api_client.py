@@ -107,10 +107,11 @@ class Client:
         session: str | None = None,
         function: str | None = None,
         tag: tuple[str, str] | None = None,
+        text: str | None = None,
     ) -> AsyncIterator[ExecutionView]:
-        """Executions, newest first, from as many pages as are read."""
+        """Executions, newest first, from as many pages as are read. text: words that stand somewhere in them."""
         named = None if tag is None else "=".join(tag)
-        query = {"state": state, "session": session, "function": function, "tag": named}
+        query = {"state": state, "session": session, "function": function, "tag": named, "text": text}
         return self._pages("/executions", Page[ExecutionView], query)
 
     def steps(self, id: str) -> AsyncIterator[StepView]:
@@ -192,15 +193,40 @@ class Client:
         return await self._ask("POST", path, api_models.ForkedExecution, body)
 
     async def bulk(
-        self, action: Literal["cancel", "resume", "retry", "tag"], *, dry_run: bool = False, **choice: Any
+        self,
+        action: Literal["cancel", "resume", "retry", "tag", "fork", "rewind", "delete"],
+        *,
+        dry_run: bool = False,
+        **choice: Any,
     ) -> api_models.BulkOutcome:
         """Change many executions: those of `ids`, or those that fit state, session, function, tags, text, since, until.
 
-        The newest first, `limit` (100) at a time: `cursor` is `next` of the outcome before. `reason` of cancelling;
-        `set` are the tags to give. dry_run: only say what would become of each. BadArguments.
+        The newest first, `limit` (100) at a time: `cursor` is `next` of the outcome before. `reason` of cancelling,
+        `set` are the tags to give, `step` and `changed` of forks and rewinds. dry_run: only say what would become of
+        each. BadArguments.
         """
         body = {**choice, "dry_run": dry_run}
         return await self._ask("POST", f"/bulk/{action}", api_models.BulkOutcome, body, again=dry_run)
+
+    async def count_executions(
+        self, *, session: str | None = None, function: str | None = None, tag: tuple[str, str] | None = None
+    ) -> dict[str, int]:
+        """How many executions there are in each state that has any; 10,000 means so many or more."""
+        query = {"session": session, "function": function, "tag": None if tag is None else "=".join(tag)}
+        given = urlencode({name: value for name, value in query.items() if value is not None})
+        return (await self._ask("GET", f"/execution-counts?{given}", api_models.ExecutionCounts)).counts
+
+    async def export(self, id: str) -> dict[str, Any]:
+        """An execution of a durable function as one document, as `engine.export` has it. NotFound, Conflict."""
+        return await self._ask("GET", f"/executions/{_part(id)}/export", dict[str, Any])
+
+    async def import_execution(self, document: Mapping[str, Any]) -> api_models.ExecutionDetail:
+        """Recreate an execution from its document. BadArguments; Conflict where the store has its id."""
+        return await self._ask("POST", "/imports", api_models.ExecutionDetail, {"document": dict(document)})
+
+    async def delete(self, id: str) -> None:
+        """Forget an execution that has ended. NotFound; Conflict where it has not, or is still needed."""
+        await self._ask("DELETE", f"/executions/{_part(id)}", Any)
 
     async def signal(self, id: str, name: str, value: Any = None, *, key: str | None = None) -> bool:
         """Send an execution a signal; False where it was sent under its key before. NotFound, InvalidAnswer."""

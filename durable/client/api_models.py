@@ -58,7 +58,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class StartExecution(Body, frozen=True, kw_only=True):
     """A function to start. `function`: its name, or all of `where::name@version`. `timeout`: seconds until it ends.
 
-    `queue`: the queue that lets it begin, with its place there: `key`, `priority`, `delay` (seconds), `dedupe`.
+    `queue`: the queue that lets it begin, with its place there: `key`, `priority`, `delay` (seconds), `dedupe`,
+    `debounce`: seconds without another call of this `dedupe` after which it begins, `debounce_most` at most. `signal`:
+    sent to it as soon as it is recorded.
     """
 
     function: Name
@@ -72,6 +74,9 @@ class StartExecution(Body, frozen=True, kw_only=True):
     priority: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)] = 0
     delay: Seconds | None = None
     dedupe: Name | None = None
+    debounce: Seconds | None = None
+    debounce_most: Seconds | None = None
+    signal: FirstSignal | None = None
 
 
 class ExecutionDetail(ExecutionView, frozen=True):
@@ -189,10 +194,43 @@ class TagExecutions(ChooseExecutions, frozen=True, kw_only=True):
     set: dict[str, str | None]
 
 
+class ForkExecutions(ChooseExecutions, frozen=True, kw_only=True):
+    """Executions to be forked or rewound before their operation number `step`. `changed`: arguments by name."""
+
+    step: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+    changed: dict[str, Any] = {}
+
+
+class ExecutionCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many executions there are in each state that has any; `at_most` means so many or more."""
+
+    counts: dict[str, int]
+    at_most: int
+
+
+class ImportExecution(Body, frozen=True, kw_only=True):
+    """`document`: an execution as it was exported."""
+
+    document: dict[str, Any]
+
+
+class ExportedExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution at one moment: what it was given, what each operation came to, and the record to import."""
+
+    kind: str
+    version: int
+    id: str
+    context: dict[str, Any]
+    results: dict[str, Any]
+    metadata: dict[str, Any]
+    timestamps: dict[str, Any]
+    record: dict[str, Any]
+
+
 class ExecutionChange(msgspec.Struct, frozen=True, kw_only=True):
     """The change of one execution, made or to be made. `able`: it is or would be changed; `note` says how, or why not.
 
-    `state` is null where there is no such execution. `made`: the execution that a retry begins.
+    `state` is null where there is no such execution. `made`: the execution that a retry, fork or rewind begins.
     """
 
     id: str
@@ -268,6 +306,14 @@ class TagSet(msgspec.Struct, frozen=True, kw_only=True):
     """All tags that an execution has."""
 
     tags: dict[str, str]
+
+
+class FirstSignal(Body, frozen=True, kw_only=True):
+    """A signal that is sent with the start: by its `key` once."""
+
+    name: Name
+    value: Any = None
+    key: Name | None = None
 
 
 class SendSignal(Body, frozen=True, kw_only=True):
@@ -724,8 +770,18 @@ class MoveExecutions(Body, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class UpgradeExecution(Body, frozen=True, kw_only=True):
+    """`function`: the version that it is to go on as, all of `where::name@version`. `dry_run`: only say whether."""
+
+    function: Name
+    dry_run: bool = False
+
+
 class ExecutionMove(msgspec.Struct, frozen=True, kw_only=True):
-    """The move of one execution. `ok`: it is moved, or would be; else it stays, and `reason` says why."""
+    """The check, the upgrade or the move of one execution. `ok`: it goes on with that code; else `reason` says why.
+
+    `old_patches`: the patches of which it goes the old way.
+    """
 
     id: str
     function: str

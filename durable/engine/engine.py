@@ -589,8 +589,7 @@ class Engine:
         ticks that passed while nothing ran the newest ("once"), each ("all"), or none ("skip"). paused: None for as it
         is. timeout: seconds that each execution has. BadArguments, InvalidId.
         """
-        if not isinstance(fn, Function):
-            raise BadArguments(f"{getattr(fn, '__name__', fn)!r} is not durable; decorate it with @durable.function")
+        require_durable(fn)
         fn.check_newest()
         return await self.schedules.put(
             id,
@@ -700,36 +699,34 @@ class Engine:
         function: its name, or `where::name@version`. tag: a name and its value, or several by name. since, until: when
         they were made. text: words that stand in the id, function, tags, arguments, result, error or note. By several
         tags or by text LOOKED_AT_ROWS_MAX executions are looked at for a page, which then is short and has a cursor.
+        BadArguments, also where the execution `before` which the page lies is gone.
         """
-        from durable.executions.execution_search import ExecutionFilter, search, tag_pairs
+        from durable.executions.execution_search import execution_filter, search
 
-        wanted = ExecutionFilter(
-            state=state,
-            function=function,
-            tags=tag_pairs(tag),
-            since=None if since is None else int(since.timestamp() * 1000),
-            until=None if until is None else int(until.timestamp() * 1000),
-            text=text,
-        )
+        wanted = execution_filter(state=state, function=function, tag=tag, since=since, until=until, text=text)
         return await search(self.store.reads, wanted, limit=limit, before=before)
 
     async def count_executions(
         self,
         *,
         function: str | None = None,
-        tag: tuple[str, str] | None = None,
+        tag: tuple[str, str] | Mapping[str, str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> dict[str, int]:
         """How many executions there are in each state that has any, as `executions` finds them.
 
-        Of each state at most COUNTED_ROWS_MAX are counted: that number means so many or more.
+        Of each state at most COUNTED_ROWS_MAX are counted: that number means so many or more. BadArguments for more
+        than one tag: an index answers one.
         """
+        from durable.executions.execution_search import execution_filter
+
+        wanted = execution_filter(function=function, tag=tag, since=since, until=until)
+        if len(wanted.tags) > 1:
+            raise BadArguments("executions are counted by one tag, not by several")
+        named = wanted.tags[0] if wanted.tags else None
         found: dict[str, int] = await self.store.reads.count_executions(
-            function=function,
-            tag=tag,
-            since=None if since is None else int(since.timestamp() * 1000),
-            until=None if until is None else int(until.timestamp() * 1000),
+            function=function, tag=named, since=wanted.since, until=wanted.until
         )
         return found
 
@@ -749,6 +746,15 @@ class Engine:
         operations included, has `grace` seconds. Whatever it comes to, the execution is cancelled.
         """
         return await self._executions.cancel(id, reason, seconds(grace) or 0.0)
+
+    async def delete(self, id: str) -> None:
+        """Forget an execution that has ended, with its steps, output and result; its id is free then.
+
+        NotFound; Conflict where it has not ended, or somebody waits for it, or its parent has not ended.
+        """
+        from durable.executions.bulk_work import delete_execution
+
+        await delete_execution(self.store, id)
 
     async def interrupt(self, id: str, *, raises: bool = False) -> bool:
         """Stop an execution so that `resume` goes on with it; False when it does not run, wait or stand in a queue.
@@ -841,6 +847,8 @@ class Engine:
         from durable.functions.replay.recorded_promises import read_record
         from durable.functions.replay.replay_check import check_replay, not_checked
 
+        if fn is not None:
+            require_durable(fn)
         row = await self.store.reads.get_execution(id)
         if row is None:
             raise NotFound("execution", id, "`durable list` shows what there is")
@@ -862,7 +870,10 @@ class Engine:
         deployment: whose engines go on with it, others than so far. Returns the check. Conflict where it would not
         replay, runs, or has ended; NotFound.
         """
+        require_durable(fn)
         row = await self.store.reads.get_execution(id)
+        if row is not None and row.settled_at is not None:
+            raise Conflict(f"{id} has ended: it is {row.state}")
         found = await self.check_replay(id, fn)
         assert row is not None
         if not found.ok:

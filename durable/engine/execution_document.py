@@ -64,6 +64,10 @@ class ExecutionDocument:
         missing = [name for name in names if name not in found]
         if missing:
             raise BadArguments(f"the document lacks {', '.join(missing)}")
+        root = found["record"]["promises"][0]
+        own = root.get("id") if isinstance(root, dict) else None
+        if own != f"{ids.PREFIX}{found['id']}":
+            raise BadArguments(f"the document is of {found['id']!r}, and its record of {own!r}: it was changed by hand")
         return cls(**{name: found[name] for name in names})
 
 

@@ -6,31 +6,36 @@ Each execution is changed by itself: what cannot be changed is told and does not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from durable.core import ids
-from durable.core.errors import BadArguments, DurableError, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, DurableError, NotFound, StoreRefused
 from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import CANCEL_GRACE_S
-from durable.executions.forking import fork
+from durable.executions.forking import Forked, fork, rewind
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow, State
 
-type BulkAction = Literal["cancel", "resume", "retry", "tag"]
+type BulkAction = Literal["cancel", "resume", "retry", "tag", "delete", "fork", "rewind"]
 
 
 class BulkWork(FrozenRecord, frozen=True):
-    """The action on each execution. reason: of cancelling. tags: to set, None takes one off."""
+    """The action on each execution. reason: of cancelling. tags: to set, None takes one off.
+
+    step, changed: of forks and rewinds.
+    """
 
     action: BulkAction
     reason: str = ""
     tags: Mapping[str, str | None] = {}
+    step: int = 0
+    changed: Mapping[str, Any] = {}
 
 
 class BulkChange(FrozenRecord, frozen=True):
     """The change of one execution, made or to be made. `able` is false where there is none, and `note` says why.
 
-    `state` is None where there is no such execution. `made`: the execution that a retry begins.
+    `state` is None where there is no such execution. `made`: the execution that a retry, fork or rewind begins.
     """
 
     id: str
@@ -56,7 +61,10 @@ async def preview_change(store: StoreFace, work: BulkWork, execution_id: str) ->
     if work.action == "tag":
         return BulkChange(row.id, row.state, True, _tagged(work.tags))
     try:
-        made = await fork(store, row.id, None, dry_run=True)
+        if work.action == "delete":
+            await delete_execution(store, row.id, dry_run=True)
+            return BulkChange(row.id, row.state, True, "is forgotten")
+        made = await _forked(store, work, row.id, dry_run=True)
     except DurableError as error:
         return BulkChange(row.id, row.state, False, str(error))
     again = f"; begins again: {', '.join(made.begun_again)}" if made.begun_again else ""
@@ -74,8 +82,11 @@ async def make_change(store: StoreFace, work: BulkWork, execution_id: str) -> Bu
                 return await _cancelled(store, row, work.reason)
             case "resume":
                 return await _resumed(store, row)
-            case "retry":
-                made = await fork(store, row.id, None)
+            case "delete":
+                await delete_execution(store, row.id)
+                return BulkChange(row.id, row.state, True, f"{row.id} is forgotten")
+            case "retry" | "fork" | "rewind":
+                made = await _forked(store, work, row.id)
                 note = f"{made.id} begins with {made.kept} recorded operations"
                 return BulkChange(row.id, row.state, True, note, made.id)
             case "tag":
@@ -83,6 +94,13 @@ async def make_change(store: StoreFace, work: BulkWork, execution_id: str) -> Bu
                 return BulkChange(row.id, row.state, True, _tagged(work.tags))
     except DurableError as error:
         return BulkChange(row.id, row.state, False, str(error))
+
+
+async def _forked(store: StoreFace, work: BulkWork, execution_id: str, *, dry_run: bool = False) -> Forked:
+    if work.action == "rewind":
+        return await rewind(store, execution_id, work.step, changed=work.changed, dry_run=dry_run)
+    step = None if work.action == "retry" else work.step
+    return await fork(store, execution_id, step, changed=work.changed, dry_run=dry_run)
 
 
 async def _cancelled(store: StoreFace, row: ExecutionRow, reason: str) -> BulkChange:
@@ -105,6 +123,19 @@ async def _resumed(store: StoreFace, row: ExecutionRow) -> BulkChange:
             raise
         return BulkChange(row.id, row.state, False, f"{row.id} was not interrupted")
     return BulkChange(row.id, "running", True, f"{row.id} goes on")
+
+
+async def delete_execution(store: StoreFace, execution_id: str, *, dry_run: bool = False) -> None:
+    """Forget an execution that has ended. NotFound; Conflict where it has not, or is still needed."""
+    more = True
+    while more:
+        try:
+            request = {"id": ids.execution_promise(execution_id), "dry_run": dry_run}
+            more = (await store.request("execution.delete", request)).data["more"]
+        except StoreRefused as refused:
+            if refused.status == 404:
+                raise NotFound("execution", execution_id) from None
+            raise Conflict(refused.message) from None
 
 
 async def tag_execution(store: StoreFace, execution_id: str, tags: Mapping[str, str | None]) -> dict[str, str]:

@@ -7,10 +7,12 @@ give, the newest first, at most LOOKED_AT_ROWS_MAX of them; the page says where 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, get_args
 
 import msgspec
 
+from durable.core.errors import BadArguments
 from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import LOOKED_AT_ROWS_MAX, SEARCH_PAGE_ROWS
 from durable.store.operations.execution_tags import tags_of
@@ -58,10 +60,13 @@ async def search(
 ) -> ExecutionPage:
     """A page of the executions that are meant. It may be short, even empty, and have a cursor all the same.
 
-    Not `whole`: without values that lie in blobs, unless they are searched.
+    Not `whole`: without values that lie in blobs, unless they are searched. BadArguments where the execution `before`
+    which the page lies is gone.
     """
+    if type(limit) is not int or limit < 0:
+        raise BadArguments(f"limit is a whole number from 0, not {limit!r}")
     found = ExecutionPage()
-    looked_at = 0
+    looked_at, begins_after = 0, before
     while True:
         rows = await reads.list_executions(
             state=wanted.state,
@@ -81,6 +86,8 @@ async def search(
                 if len(found) == limit:
                     found.cursor = before
                     return found
+        if not rows and begins_after is not None and before == begins_after:
+            await _require(reads, begins_after)
         looked_at += len(rows)
         if wanted.is_indexed or len(rows) < SEARCH_PAGE_ROWS:
             return found
@@ -89,11 +96,51 @@ async def search(
             return found
 
 
-def tag_pairs(given: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Tags as a caller gives them: one pair, or several by name."""
-    if given is None:
-        return ()
-    return tuple(given.items()) if isinstance(given, Mapping) else (given,)
+async def _require(reads: ReadsFace, execution_id: str) -> None:
+    """An execution that a page lies behind has to be there: else the list would seem to end."""
+    if await reads.get_execution(execution_id) is None:
+        raise BadArguments(f"there is no execution {execution_id!r} to go on behind: it is gone, begin with the newest")
+
+
+def execution_filter(
+    *,
+    state: str | None = None,
+    function: str | None = None,
+    tag: tuple[str, str] | Mapping[str, str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    text: str = "",
+) -> ExecutionFilter:
+    """A filter of what a caller gives. BadArguments."""
+    known: State | None = next((each for each in get_args(State.__value__) if each == state), None)
+    if state is not None and known is None:
+        raise BadArguments(f"state is one of {', '.join(get_args(State.__value__))}, not {state!r}")
+    for name, value in (("function", function or ""), ("text", text)):
+        if not isinstance(value, str):
+            raise BadArguments(f"{name} is text, not {value!r}")
+    return ExecutionFilter(
+        state=known,
+        function=function,
+        tags=_tag_pairs(tag),
+        since=_ms("since", since),
+        until=_ms("until", until),
+        text=text,
+    )
+
+
+def _ms(name: str, at: datetime | None) -> int | None:
+    if at is not None and not isinstance(at, datetime):
+        raise BadArguments(f"{name} is a datetime, not {at!r}")
+    return None if at is None else int(at.timestamp() * 1000)
+
+
+def _tag_pairs(given: tuple[str, str] | Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Tags as a caller gives them: one pair, or several by name. BadArguments."""
+    pairs = () if given is None else tuple(given.items()) if isinstance(given, Mapping) else (given,)
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(each, str) for each in pair):
+            raise BadArguments(f"tag is a name and a value, ('customer', 'ana'), or several by name, not {given!r}")
+    return pairs
 
 
 def _has(row: ExecutionRow, tags: Mapping[str, str], words: Iterable[str]) -> bool:

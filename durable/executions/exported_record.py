@@ -18,6 +18,11 @@ from durable.store.rows import ExecutionRow
 
 VERSION = 1
 
+_FIELDS = frozenset(
+    ("version", "promises", "starts", "halted", "note", "lost", "logged", "cancelled", "cancelled_at"),
+)
+"""What a record says. A request can say more, as which execution it takes the place of: no document may."""
+
 
 async def export(store: StoreFace, row: ExecutionRow) -> dict[str, Any]:
     """The record of an execution."""
@@ -60,6 +65,9 @@ def check(found: Any) -> dict[str, Any]:
 
 async def import_(store: StoreFace, record: dict[str, Any]) -> str:
     """Recreate an execution from its record, whole or not at all; its id. Conflict when it exists, BadArguments."""
+    unknown = [key for key in record if key not in _FIELDS]
+    if unknown:
+        raise BadArguments(f"the record cannot be imported: no record says {unknown[0]!r}")
     try:
         await store.request("execution.import", {key: value for key, value in record.items() if key != "version"})
     except StoreRefused as refused:

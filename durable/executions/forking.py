@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, Literal
 
 from durable.core import ids
@@ -13,13 +13,15 @@ from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
 from durable.core.frozen_record import FrozenRecord
 from durable.executions.exported_record import export
 from durable.executions.record_fork import RecordFork
-from durable.functions.definition import known_as
+from durable.functions.definition import Function, known_as
 from durable.records.values import pack
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow
 
 _NAMES_MAX = 1_000
 """Retries of one execution: whoever needs more has another problem."""
+
+_BY_PLACE = Parameter.POSITIONAL_OR_KEYWORD
 
 _REWINDS_MAX = 5
 """Times that a record is read again because its execution went on meanwhile."""
@@ -165,17 +167,39 @@ async def fork_each(
     return made
 
 
+def _changed(
+    function: Function[..., Any], args: list[Any], kwargs: Mapping[str, Any], changed: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call with other values of some arguments, by name; those of `*args` are a list, of `**kwargs` each its own."""
+    parameters = [*signature(function.fn).parameters.values()][1:]
+    many = next((each.name for each in parameters if each.kind is Parameter.VAR_POSITIONAL), None)
+    rest = next((each.name for each in parameters if each.kind is Parameter.VAR_KEYWORD), None)
+    names = [each.name for each in parameters if each.name != rest]
+    unknown = [name for name in changed if name not in names and (rest is None or name == rest)]
+    if unknown:
+        raise BadArguments(f"{function.name} has no argument {unknown[0]!r}; it has {', '.join(names) or 'none'}")
+    placed = [each.name for each in parameters if each.kind in (_BY_PLACE, Parameter.POSITIONAL_ONLY)]
+    values = {**dict(zip(placed, args, strict=False)), **kwargs}
+    extra = changed.get(many, args[len(placed) :]) if many is not None else []
+    if not isinstance(extra, list):
+        raise BadArguments(f"{function.name}: *{many} is a list, not {extra!r}")
+    values |= {name: value for name, value in changed.items() if name != many}
+    if not extra:  # by name, so that those before one may be left out
+        placed = [each.name for each in parameters if each.kind is Parameter.POSITIONAL_ONLY]
+    lacking = [name for name in placed if name not in values]
+    if extra and lacking:
+        raise BadArguments(f"{function.name}: *{many} needs a value for {lacking[0]!r} before it")
+    by_place = [values.pop(name) for name in placed if name in values]
+    return (*by_place, *extra), values
+
+
 def _with_arguments(root: dict[str, Any], row: ExecutionRow, changed: Mapping[str, Any]) -> dict[str, Any]:
     """The execution's own promise with other arguments. BadArguments where the function does not take them."""
     function = known_as(row.function)
     if function is None:
         raise Conflict(f"{row.function} is not known here: its arguments can be changed only where it is")
-    names = [*signature(function.fn).parameters][1:]
-    unknown = [name for name in changed if name not in names]
-    if unknown:
-        raise BadArguments(f"{function.name} has no argument {unknown[0]!r}; it has {', '.join(names) or 'none'}")
     data: dict[str, Any] = row.param if isinstance(row.param, dict) else {}
-    named = {**dict(zip(names, data.get("args") or [], strict=False)), **(data.get("kwargs") or {}), **changed}
-    packed, keywords, digest = function.pack((), named)
+    args, kwargs = _changed(function, data.get("args") or [], data.get("kwargs") or {}, changed)
+    packed, keywords, digest = function.pack(args, kwargs)
     param = {"data": pack({**data, "args": packed, "kwargs": keywords})}
     return {**root, "param": param, "tags": {**root["tags"], "durable:arguments": digest}}

@@ -301,6 +301,29 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         assert sorted(each["id"] for each in tagged["items"]) == [f"q{n}" for n in range(5)]
         assert len((await server.get("/executions?tag=seen%3Dyes"))["items"]) == 5
         assert [each["id"] for each in (await server.get("/executions?tag=batch%3D7"))["items"]] == ["f-retry-1", "f"]
+        [forked] = (await server.post("/bulk/fork", {"ids": ["f"], "step": 1}))["items"]
+        assert (forked["made"], (await ended(server, forked["made"]))["state"]) == ("f-fork-1", "failed")
+        would = await server.post("/bulk/rewind", {"ids": ["f", "q3"], "step": 9, "dry_run": True})
+        assert [each["able"] for each in would["items"]] == [False, False]
+        assert (await server.get("/execution-counts?tag=batch%3D7"))["counts"] == {"failed": 3}
+        found = await server.get("/executions?text=f-fork")
+        assert [each["id"] for each in found["items"]] == ["f-fork-1"]
+        document = await server.get("/executions/f-fork-1/export")
+        assert (await server.call("POST", "/imports", {"document": document}))[0] == 409
+        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 204
+        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 404
+        assert (await server.call("DELETE", "/executions/q1"))[0] == 409
+        assert (await server.call("POST", "/imports", {"document": {**document, "id": "q1"}}))[0] == 400
+        status, made = await server.call("POST", "/imports", {"document": document})
+        assert (status, made["id"], made["state"], made["forked_from"]) == (201, "f-fork-1", "failed", "f")
+        check = await server.get("/executions/q1/replay")
+        assert (check["verdict"], check["ok"], check["function"].rpartition("::")[2]) == ("replays", True, "api-asks@1")
+        other = {"function": "api-adds@1"}
+        found = (await server.call("POST", "/executions/q1/upgrade", {**other, "dry_run": True}))[1]
+        assert (found["verdict"], found["ok"]) == ("differs", False)
+        assert (await server.call("POST", "/executions/q1/upgrade", {"function": "nothing@1"}))[0] == 409
+        gone = await server.post("/bulk/delete", {"ids": ["f-fork-1", "q1"]})
+        assert [each["able"] for each in gone["items"]] == [True, False]
         monkeypatch.setattr(bulk_routes, "BULK_S_MAX", 0.0)
         some = {"ids": ["q3", "exec:q2", "gone"], "dry_run": True}
         looked_at, cursor = list[str](), None
@@ -550,6 +573,8 @@ async def test_queues(tmp_path: Path) -> None:
         for n in range(2):
             assert (await server.call("POST", "/executions", {**body, "id": f"q{n}", "dedupe": f"d{n}"}))[0] == 201
         assert (await server.post("/executions", {**body, "id": "q9", "dedupe": "d1"}))["id"] == "q1"
+        for wrong in ({"debounce": 1}, {"debounce": 0, "dedupe": "d"}, {"queue": None, "key": "", "debounce": 1}):
+            assert (await server.call("POST", "/executions", {**body, **wrong}))[0] == 400, wrong
         [queue] = (await server.get("/queues"))["items"]
         assert (queue["name"], queue["waiting"], queue["running"]) == ("mail", 2, 0)
         assert (await server.get("/queues/mail/keys"))["items"] == [{"key": "ana", "waiting": 2, "running": 0}]
@@ -739,6 +764,10 @@ async def test_the_same_request_many_times_at_once_makes_one_thing(tmp_path: Pat
         start = {"function": "api-adds", "args": [1]}
         cell = {"code": "n = 1"}
         signalled_once = {"value": 3}
+        with_signal = {"function": "api-signalled", "id": "with", "signal": {"name": "go", "value": 3, "key": "k"}}
+        for _ in range(2):
+            await server.post("/executions", with_signal)
+        await ended(server, "with")
         await server.post("/executions", {"function": "api-signalled", "id": "s"})
         message = {"method": "add", "args": ["book"]}
         schedule = {"id": "nightly", "cron": "@daily", "function": "api-adds", "args": [1]}

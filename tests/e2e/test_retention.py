@@ -177,6 +177,55 @@ async def test_gc_applies_rules_and_shows_them(tmp_path: Path) -> None:
     assert [row["id"] for row in terminal.durable("list", "--json").data] == ["failed"]
 
 
+@durable.function(name="two-in-one")
+async def two_in_one(ctx: durable.Context) -> str:
+    await ctx.stream("s").write("item")
+    await ctx.publish(key="value")
+    return str(await ctx.start(says_nothing, id="its-child").result()) + str(await ctx.signal("go"))
+
+
+async def test_one_execution_is_forgotten_at_once(place: str) -> None:
+    async with durable.open(place, durability="process") as engine:
+        execution = await engine.start(two_in_one, id="one", tags={"a": "b"})
+        await in_state(engine, execution, "waiting")
+        for name, why in (("one", "has not ended: cancel it first"), ("its-child", "still needed")):
+            with pytest.raises(durable.Conflict, match=why):
+                await engine.delete(name)
+        await execution.signal("go", "on")
+        assert await execution.result(20) == "kepton"
+        await engine.delete("one")
+        for gone_now in (
+            engine.delete("one"),
+            engine.get("one"),
+            engine.published("one", "key"),
+            engine.delete("one.1"),
+        ):
+            with pytest.raises(durable.NotFound):
+                await gone_now
+        assert [row.id for row in await engine.executions()] == ["its-child"], "it is an execution of its own"
+        assert list(await engine.executions(tag=("a", "b"))) == []
+        again = await engine.start(two_in_one, id="one")
+        await again.signal("go", "anew")
+        assert await again.result(20) == "keptanew", "nothing of the first one is there"
+
+
+async def test_many_are_forgotten_by_a_command(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    async with durable.open(tmp_path / ".durable" / "state.db") as engine:
+        await in_state(engine, await engine.start(by_state, "waits", id="waits"), "waiting")
+        for number in range(3):
+            await (await engine.start(says_nothing, id=f"old-{number}")).result(20)
+    terminal.durable("delete", "waits").failed(6, "cancel it first")
+    terminal.durable("delete", "nothing").failed(3, "no execution 'nothing'")
+    terminal.durable("delete").failed(2)
+    chosen = terminal.durable("cancel", "--until", "0s", "--limit", "1", "--dry-run", "--json").data
+    assert [row["id"] for row in chosen] == ["waits"], "the limit counts what has not ended"
+    assert len(terminal.durable("delete", "--function", "says-nothing", "--dry-run", "--json").data) == 3
+    assert terminal.durable("delete", "old-0", "--json").data == [{"id": "old-0", "state": "deleted"}]
+    assert terminal.durable("delete", "--until", "0s").err.endswith("2 executions of 2 deleted\n")
+    assert [row["id"] for row in terminal.durable("list", "--json").data] == ["waits"]
+
+
 def test_what_retention_takes() -> None:
     for given, words in ((-1, "seconds or a timedelta"), ({"ended": 1}, "'ended' is none of them"), ("1d", "by state")):
         with pytest.raises(durable.BadArguments, match=words):

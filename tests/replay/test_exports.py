@@ -65,6 +65,23 @@ async def test_encrypted_values_stay_so_in_a_document(tmp_path: Path) -> None:
         assert await (await other.import_execution(opened)).result(20) == ["secret words", "secret words"]
 
 
+async def test_a_document_touches_nothing_else(place: str) -> None:
+    """A record that is changed by hand cannot end another execution, and is of the id that its document says."""
+    async with durable.open(place, durability="process") as engine:
+        for name in ("doc", "victim"):
+            await in_state(engine, await engine.start(job, "one", id=name), "waiting")
+        document = (await engine.export("doc")).to_json()
+        await engine.cancel("doc")
+        await engine.delete("doc")
+        takes = {"rewinds": {"id": "exec:victim", "reason": "", "open": []}}
+        for changed in ({**document, "record": {**document["record"], **takes}}, {**document, "id": "other"}):
+            with pytest.raises(durable.BadArguments, match=r"no record says 'rewinds'|changed by hand"):
+                await engine.import_execution(changed)
+        assert [(row.id, row.state) for row in await engine.executions()] == [("victim", "waiting")]
+        await (await engine.import_execution(document)).signal("go", "on")
+        assert await (await engine.get("doc")).result(20) == ["one", "on"]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"kind": "durable-execution", "version": 2}'])
 def test_what_is_no_document_is_said(text: str) -> None:
     with pytest.raises(durable.BadArguments):

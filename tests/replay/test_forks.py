@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -296,6 +297,41 @@ async def test_a_fork_with_other_arguments_keeps_what_does_not_depend_on_them(an
         await anywhere.fork_execution("old", step=2, changed={"cc": 1})
     with pytest.raises(durable.BadArguments):
         await anywhere.fork_execution("old", step=2, changed={"to": 1})
+
+
+@durable.function
+async def takes_many(
+    ctx: durable.Context, head: int, /, n: int = 2, *items: int, loud: bool = False, **more: str
+) -> Any:
+    return [head, n, [*items], loud, more]
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"loud": True}, [1, 5, [6, 7], True, {"a": "b"}]),
+        ({"items": []}, [1, 5, [], False, {"a": "b"}]),
+        ({"items": [9], "head": 0, "n": 1}, [0, 1, [9], False, {"a": "b"}]),
+        ({"a": "z", "c": "d"}, [1, 5, [6, 7], False, {"a": "z", "c": "d"}]),
+    ],
+)
+async def test_any_argument_can_be_another_one(engine: durable.Engine, changed: Any, wanted: Any) -> None:
+    assert await (await engine.start(takes_many, 1, 5, 6, 7, id="old", a="b")).result(20) == [
+        1,
+        5,
+        [6, 7],
+        False,
+        {"a": "b"},
+    ]
+    assert await (await engine.fork_execution("old", step=1, changed=changed)).result(20) == wanted
+
+
+async def test_arguments_that_do_not_fit(engine: durable.Engine) -> None:
+    await (await engine.start(takes_many, 1, id="old")).result(20)
+    for changed in ({"items": 5}, {"items": ["x"]}, {"more": {"a": "b"}}, {"ctx": 1}, {"a": 5}):
+        with pytest.raises(durable.BadArguments):
+            await engine.fork_execution("old", step=1, changed=changed)
+    assert [row.id for row in await engine.executions()] == ["old"]
 
 
 @durable.function

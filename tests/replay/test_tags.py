@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +149,29 @@ async def ended(execution: durable.Execution[str]) -> None:
         await execution.result(10)
     except durable.ExecutionError:
         pass
+
+
+async def test_what_is_no_search_is_said(engine: durable.Engine) -> None:
+    for n in range(3):
+        await (await engine.start(tagged_job, id=f"n{n}", tags={"k": "a=b"})).result(20)
+    assert sum((await engine.count_executions(tag={"k": "a=b"})).values()) == 3
+    wrong: list[dict[str, Any]] = [
+        {"limit": -1}, {"limit": "1; x"}, {"limit": True}, {"state": "done"}, {"tag": "k=a"}, {"tag": ("k",)},
+        {"tag": ("k", 5)}, {"function": 5}, {"text": 5}, {"since": "2026-01-01"}, {"before": "gone"},
+    ]  # fmt: skip
+    for given in wrong:
+        with pytest.raises(durable.BadArguments):
+            await engine.executions(**given)
+    with pytest.raises(durable.BadArguments, match="one tag"):
+        await engine.count_executions(tag={"k": "a=b", "l": "x"})
+    page = await engine.executions(limit=2)
+    assert [row.id for row in page] == ["n2", "n1"]
+    await engine.delete("n1")
+    with pytest.raises(durable.BadArguments, match="it is gone, begin with the newest"):
+        await engine.executions(limit=2, before=page.cursor)
+    assert list(await engine.executions(before="n0")) == []
+
+
+@durable.function
+async def tagged_job(ctx: durable.Context) -> None:
+    return None

@@ -14,8 +14,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous
-from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many, preview
-from durable.cli.text_output import counted
+from durable.cli.execution_filter import chooses_many, chosen_rows, filter_of, many, preview, tell_changed
 from durable.core import ids
 from durable.core.limits import CANCEL_GRACE_S
 
@@ -69,11 +68,11 @@ async def _cancel_all(
 ) -> int:
     from durable.cli.engine_or_client import opened
     from durable.core.errors import Conflict
-    from durable.executions.states import SETTLED
+    from durable.executions.states import OPEN
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        rows = [row for row in await chosen_rows(store, wanted, limit) if row.state not in SETTLED]
+        rows = await chosen_rows(store, wanted, limit, OPEN)
         if dry_run:
             return await preview(out, store, rows)
     cancelled = []
@@ -83,11 +82,7 @@ async def _cancel_all(
             cancelled.append(row.id)
         except Conflict as error:
             out.say(str(error))
-    if out.json:
-        out.document([{"id": id, "state": "cancelled"} for id in cancelled])
-    else:
-        out.say(f"{counted(len(cancelled), 'execution')} of {len(rows)} cancelled")
-    return exit_codes.DONE if len(cancelled) == len(rows) else exit_codes.CONFLICT
+    return tell_changed(out, cancelled, len(rows), "cancelled")
 
 
 async def _cancel(chosen: Settings, execution_id: str, reason: str, grace: float) -> int:

@@ -74,7 +74,7 @@ async def _resume_chosen(chosen: Settings, meant: ExecutionFilter, limit: int, d
 
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        rows = [row for row in await chosen_rows(store, meant, limit) if row.state == "interrupted"]
+        rows = await chosen_rows(store, meant, limit, ("interrupted",))
         if dry_run:
             return await preview(out, store, rows)
         resumed = []

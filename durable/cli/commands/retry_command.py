@@ -53,10 +53,10 @@ async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) 
 
 async def _retry_all(chosen: Settings, wanted: ExecutionFilter, limit: int, dry_run: bool) -> int:
     from durable.cli.engine_or_client import opened
-    from durable.executions.forking import fork_each
+    from durable.executions.forking import RETRIED, fork_each
 
     async with opened(chosen, create=False) as store:
-        made = await fork_each(store, await chosen_rows(store, wanted, limit), None, dry_run=dry_run)
+        made = await fork_each(store, await chosen_rows(store, wanted, limit, RETRIED), None, dry_run=dry_run)
     return show_forks(chosen, made, "retried")
 
 

@@ -10,6 +10,7 @@ import click
 
 from durable.cli.command_group import Command, Settings, in_loop, settings
 from durable.cli.text_output import Out
+from durable.cli.upkeep_options import Duration
 from durable.core import ids
 
 if TYPE_CHECKING:
@@ -30,14 +31,20 @@ if TYPE_CHECKING:
 @click.option("--queue", metavar="NAME", help="Put it into this queue: it begins when that lets it.")
 @click.option("--key", default="", metavar="KEY", help="With --queue: whose it is; keys take turns.")
 @click.option("--priority", type=int, default=0, metavar="N", help="With --queue: higher ones begin first.")
+@click.option("--delay", type=Duration(), metavar="TIME", help="With --queue: it does not begin before: 30s, 5m.")
+@click.option(
+    "--dedupe", metavar="WORD", help="With --queue: while another one of it has the same, that is the answer."
+)
+@click.option(
+    "--debounce", type=Duration(), metavar="TIME", help="With --dedupe: begin when so long none was put there."
+)
 def command(
     target: str,
     words: tuple[str, ...],
     execution_id: str | None,
     timeout: float | None,
     queue: str | None,
-    key: str,
-    priority: int,
+    **place: Any,
 ) -> int:
     """Run the durable function FUNC of FILE and wait for its result.
 
@@ -46,10 +53,11 @@ def command(
     """
     if execution_id is not None:
         ids.check_given_id(execution_id)
-    if queue is None and (key or priority):
-        raise click.UsageError("--key and --priority are of an execution in a --queue")
+    given = [f"--{name}" for name, value in place.items() if value not in ("", 0, None)]
+    if queue is None and given:
+        raise click.UsageError(f"{given[0]} is of an execution in a --queue")
     chosen = settings()
-    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, key, priority)
+    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, place)
     return in_loop(lambda: _run(chosen, target, words, begun))
 
 
@@ -60,8 +68,7 @@ class _Begun:
     id: str
     timeout: float | None
     queue: str | None
-    key: str
-    priority: int
+    place: dict[str, Any]
 
 
 async def _run(chosen: Settings, target: str, words: tuple[str, ...], begun: _Begun) -> int:
@@ -129,12 +136,15 @@ async def _drive(
     execution_id = begun.id
 
     async def begin(engine: Engine) -> str:
+        nonlocal execution_id
         exists = await steps.begin(engine, execution_id)
         if begun.queue is None:
             await engine.start(function, *args, id=execution_id, timeout=begun.timeout, **kwargs)
         else:
-            place: dict[str, Any] = {"key": begun.key, "priority": begun.priority, "timeout": begun.timeout}
-            await engine.enqueue(begun.queue, function, *args, id=execution_id, **place, **kwargs)
+            place = {**begun.place, "timeout": begun.timeout}
+            put = await engine.enqueue(begun.queue, function, *args, id=execution_id, **place, **kwargs)
+            exists = exists or put.id != execution_id
+            execution_id = put.id  # another one, where that has the same `dedupe`
         if exists:
             await steps.say_goes_on(engine, execution_id)
         else:

@@ -8,7 +8,7 @@ import click
 
 from durable.cli import exit_codes
 from durable.cli.command_group import Command, Settings, asynchronous
-from durable.cli.execution_filter import NAMES, chosen_rows, filter_of, many, preview
+from durable.cli.execution_filter import filter_of, many, named_options, named_or_chosen, preview
 from durable.cli.text_output import counted
 
 
@@ -22,7 +22,6 @@ async def command(chosen: Settings, /, words: tuple[str, ...], limit: int, dry_r
     With --dry-run the executions are shown as they are, and nothing is changed.
     """
     from durable.cli.engine_or_client import opened
-    from durable.cli.execution_status import find
     from durable.core import ids
     from durable.core.errors import BadArguments, StoreRefused
     from durable.store.operations.execution_tags import tags_of
@@ -31,10 +30,7 @@ async def command(chosen: Settings, /, words: tuple[str, ...], limit: int, dry_r
     click.get_current_context().params["execution_id"] = execution_id  # one that is named: 3 where there is no store
     out = chosen.out()
     async with opened(chosen, create=False) as store:
-        if execution_id is not None:
-            rows = [await find(store.reads, execution_id)]
-        else:
-            rows = await chosen_rows(store, filter_of(**options), limit)
+        rows = await named_or_chosen(store, execution_id, filter_of(**options), limit)
         if dry_run:
             return await preview(out, store, rows)
         found: dict[str, dict[str, str]] = {}
@@ -56,7 +52,7 @@ async def command(chosen: Settings, /, words: tuple[str, ...], limit: int, dry_r
 def _parted(words: tuple[str, ...], **options: Any) -> tuple[str | None, dict[str, str | None]]:
     """The ID, where one is named, and the tags."""
     execution_id = words[0].removeprefix("exec:") if words and "=" not in words[0] else None
-    given = [name for name in NAMES if options.get(name)]
+    given = named_options(**options)
     if (execution_id is None) == (not given):
         raise click.UsageError("name an ID, or choose executions by --state, --function, --where or another option")
     tags: dict[str, str | None] = {}

@@ -157,6 +157,7 @@ KINDS: dict[str, Kind] = {
     "queue.enqueue": _ours(requests.QueueEnqueue, queues.enqueue),
     "queue.get": _ours(requests.QueueGet, queues.get, _yes),
     "execution.source": _ours(requests.ExecutionSource, executions.note_source),
+    "execution.delete": _ours(requests.ExecutionDelete, gc.delete_execution),
     "execution.upgrade": _ours(requests.ExecutionUpgrade, executions.upgrade),
     "execution.import": _ours(requests.ExecutionImport, executions.import_),
     "function.alias": _ours(requests.FunctionAlias, executions.alias),

@@ -456,6 +456,13 @@ class SignalLook(Ours, frozen=True, kw_only=True):
     name: SignalName
 
 
+class ExecutionDelete(Ours, frozen=True, kw_only=True):
+    """An execution that has ended, to be forgotten at once."""
+
+    id: Id
+    dry_run: bool = False
+
+
 class ExecutionUpgrade(Ours, frozen=True, kw_only=True):
     """Another function, or deployment, for an open execution that nobody runs, as long as nothing has run since
     `version` was read."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from durable.core.clock import TIME_MAX_MS
 from durable.core.durations import STATES
 from durable.core.frozen_record import FrozenRecord
 from durable.core.ids import ORIGIN, PREFIX, parse_call
@@ -24,7 +25,15 @@ from durable.store.operations.children import PARENT
 from durable.store.operations.listener_posts import URLS
 from durable.store.operations.row_records import EVERY, load_tags
 from durable.store.operations.transaction import Tx
-from durable.store.protocol.requests import Answer, Integer, Refused, SweepExecutions, SweepMessages, SweepRetention
+from durable.store.protocol.requests import (
+    Answer,
+    ExecutionDelete,
+    Integer,
+    Refused,
+    SweepExecutions,
+    SweepMessages,
+    SweepRetention,
+)
 from durable.store.upkeep.run_storage import namespaces
 
 if TYPE_CHECKING:
@@ -146,6 +155,20 @@ def sweep_executions(tx: Tx, request: SweepExecutions) -> Answer:
             return Answer(200, {"next": last, "more": True, **asdict(done)})
     last = rows[-1][0] if rows else request.after
     return Answer(200, {"next": last, "more": len(rows) == SWEEP_ROWS, **asdict(done)})
+
+
+def delete_execution(tx: Tx, request: ExecutionDelete) -> Answer:
+    """Forget one execution, or the first part of a large one (`more`); refused where it is still needed (G10)."""
+    name = request.id.removeprefix(PREFIX)
+    row = tx.row("SELECT p.state FROM promises p JOIN tasks t ON t.id=p.id WHERE p.id=? AND t.timer=0", (request.id,))
+    if row is None or request.id != root_of(request.id):
+        raise Refused(404, f"there is no execution {name!r}")
+    if row[0] == "pending":
+        raise Refused(409, f"{name} has not ended: cancel it first")
+    if not _over(tx, request.id, TIME_MAX_MS):
+        raise Refused(409, f"{name} is still needed: something under it runs, or somebody waits for it or its parent")
+    found, whole = _forget(tx, request.id, dry_run=request.dry_run)
+    return Answer(200, {"more": not whole, **found})
 
 
 def _before(tx: Tx, root: str, rules: dict[str, retentions.Rules], request: SweepExecutions) -> int:

@@ -6,12 +6,15 @@ import time
 from dataclasses import asdict
 from datetime import datetime
 
+import msgspec
+
 from durable.client import api_models
 from durable.core import ids
 from durable.core.errors import BadArguments
 from durable.executions.bulk_work import BulkWork, make_change, preview_change
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search
-from durable.http.api.api_route import ApiCall, ApiRoute
+from durable.http.access.roles import Role
+from durable.http.api.api_route import ApiCall, ApiRoute, Handler
 from durable.http.api.page_cursor import read_cursor, write_cursor
 
 BULK_S_MAX = 40.0
@@ -39,6 +42,23 @@ async def tag_executions(call: ApiCall) -> api_models.BulkOutcome:
     if not body.set:
         raise BadArguments("set names the tags to give, or with null to take off")
     return await _bulk(call, BulkWork("tag", tags=body.set))
+
+
+async def fork_executions(call: ApiCall) -> api_models.BulkOutcome:
+    """Begin many executions with what others recorded before a step."""
+    body: api_models.ForkExecutions = call.body
+    return await _bulk(call, BulkWork("fork", step=body.step, changed=body.changed))
+
+
+async def rewind_executions(call: ApiCall) -> api_models.BulkOutcome:
+    """Take many executions back to before a step: each new one takes the place of the old one."""
+    body: api_models.ForkExecutions = call.body
+    return await _bulk(call, BulkWork("rewind", step=body.step, changed=body.changed))
+
+
+async def delete_executions(call: ApiCall) -> api_models.BulkOutcome:
+    """Forget many executions that have ended."""
+    return await _bulk(call, BulkWork("delete"))
 
 
 async def _bulk(call: ApiCall, work: BulkWork) -> api_models.BulkOutcome:
@@ -103,12 +123,16 @@ def _ms(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp() * 1000)
 
 
+_BULK: tuple[tuple[str, Role, Handler, type[msgspec.Struct]], ...] = (
+    ("cancel", "operate", cancel_executions, api_models.CancelExecutions),
+    ("resume", "operate", resume_executions, api_models.ChooseExecutions),
+    ("retry", "operate", retry_executions, api_models.ChooseExecutions),
+    ("tag", "operate", tag_executions, api_models.TagExecutions),
+    ("fork", "operate", fork_executions, api_models.ForkExecutions),
+    ("rewind", "operate", rewind_executions, api_models.ForkExecutions),
+    ("delete", "admin", delete_executions, api_models.ChooseExecutions),
+)
 ROUTES = tuple(
-    ApiRoute("POST", f"/bulk/{path}", "operate", handler, api_models.BulkOutcome, body=body)
-    for path, handler, body in (
-        ("cancel", cancel_executions, api_models.CancelExecutions),
-        ("resume", resume_executions, api_models.ChooseExecutions),
-        ("retry", retry_executions, api_models.ChooseExecutions),
-        ("tag", tag_executions, api_models.TagExecutions),
-    )
+    ApiRoute("POST", f"/bulk/{path}", role, handler, api_models.BulkOutcome, body=body)
+    for path, role, handler, body in _BULK
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,10 +12,17 @@ import msgspec
 from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
-from durable.core.errors import BadArguments
+from durable.core.errors import BadArguments, Conflict
+from durable.core.limits import COUNTED_ROWS_MAX
+from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.execution_overview import overview
+from durable.executions import bulk_work
+from durable.executions.execution_search import ExecutionFilter, search
+from durable.executions.exported_record import import_
 from durable.executions.forking import fork, rewind
 from durable.executions.signal_sender import send_signal
+from durable.functions.definition import known_as
+from durable.functions.replay.replay_check import ReplayCheck
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, Handler, PageQuery, RouteQuery
 from durable.http.api.execution_views import converted, execution_detail, execution_outcome
 from durable.http.api.function_call import FunctionCall, begin, function_id
@@ -33,10 +41,22 @@ WAIT_S_MAX = 50.0
 class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
     """Which executions. `function`: its name, or all of `where::name@version`. `tag`: NAME=VALUE.
 
-    `since`, `until`: when they were made.
+    `since`, `until`: when they were made. `text`: words that stand somewhere in them; then a page may be short, and
+    have a next one all the same.
     """
 
     state: State | None = None
+    session: str | None = None
+    function: str | None = None
+    tag: Annotated[str, msgspec.Meta(pattern="^[^=]+=")] | None = None
+    since: api_models.Moment | None = None
+    until: api_models.Moment | None = None
+    text: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+
+
+class CountExecutionsQuery(RouteQuery, frozen=True, kw_only=True):
+    """Which executions are counted, as for their list."""
+
     session: str | None = None
     function: str | None = None
     tag: Annotated[str, msgspec.Meta(pattern="^[^=]+=")] | None = None
@@ -67,24 +87,81 @@ class OutputStreamQuery(RouteQuery, frozen=True, kw_only=True):
 async def list_executions(call: ApiCall) -> Page[ExecutionView]:
     """Executions, newest first."""
     query: ListExecutionsQuery = call.query
-    filters = (query.state, query.session, query.function, query.tag, query.since, query.until)
+    filters = (query.state, query.session, query.function, query.tag, query.since, query.until, query.text)
     of = ("executions", *map(str, filters))
     before = read_cursor(query.cursor, of, str)
     if query.session is not None and query.session.startswith(ids.MAILBOX):
         raise BadArguments("that is an actor's mailbox; GET /api/v1/actors lists actors")
-    rows = await call.reads.list_executions(
+    wanted = ExecutionFilter(
         state=query.state,
+        session=query.session,
+        function=query.function,
+        tags=() if query.tag is None else (_tag(query.tag),),
+        since=_ms(query.since),
+        until=_ms(query.until),
+        text=query.text,
+    )
+    rows = await search(call.reads, wanted, limit=query.limit, before=before, whole=False)
+    views = await overview(call.store, rows)
+    following = rows[-1].id if wanted.is_indexed and len(rows) == query.limit else rows.cursor
+    return Page(items=views, next=None if following is None else write_cursor(following, of))
+
+
+async def count_executions(call: ApiCall) -> api_models.ExecutionCounts:
+    """How many executions there are in each state that has any."""
+    query: CountExecutionsQuery = call.query
+    counts = await call.reads.count_executions(
         session=query.session,
         function=query.function,
         tag=None if query.tag is None else _tag(query.tag),
         since=_ms(query.since),
         until=_ms(query.until),
-        limit=query.limit,
-        before=before,
-        whole=False,
     )
-    views = await overview(call.store, rows)
-    return Page(items=views, next=write_cursor(rows[-1].id, of) if len(rows) == query.limit else None)
+    return api_models.ExecutionCounts(counts=counts, at_most=COUNTED_ROWS_MAX)
+
+
+async def export_execution(call: ApiCall) -> api_models.ExportedExecution:
+    """An execution of a durable function as one document, which `POST /imports` takes; encrypted values stay so."""
+    document = await export_document(call.store, await call.execution())
+    return api_models.ExportedExecution(**document.to_json())
+
+
+async def import_execution(call: ApiCall) -> Answer:
+    """Recreate an execution from its document, whole or not at all; what has not ended goes on over its record."""
+    state = ExecutionDocument.from_json(call.body.document)
+    return await made_execution(call, await import_(call.store, state.record), new=True)
+
+
+async def check_execution(call: ApiCall) -> api_models.ExecutionMove:
+    """Whether the server's code of its function replays the record of an execution. Nothing is performed."""
+    row, engine = await call.execution(), await call.engine()
+    return _checked(await engine.check_replay(row.id))
+
+
+async def upgrade_execution(call: ApiCall) -> api_models.ExecutionMove:
+    """Have an execution that nobody runs go on as another version of its function, where that replays its record.
+
+    It needs a server that has that code.
+    """
+    row, engine, body = await call.execution(), await call.engine(), call.body
+    function = known_as(body.function)
+    if function is None:
+        raise Conflict(
+            f"this server does not know {body.function}: serve it with its module, or `durable replay upgrade`"
+        )
+    check = await engine.check_replay(row.id, function)
+    if check.ok and not body.dry_run:
+        check = await engine.upgrade(row.id, function)
+    return _checked(check)
+
+
+def _checked(check: ReplayCheck) -> api_models.ExecutionMove:
+    return api_models.ExecutionMove(**asdict(check), ok=check.ok)
+
+
+async def delete_execution(call: ApiCall) -> None:
+    """Forget an execution that has ended, with its steps, output and result. Its id is free then."""
+    await bulk_work.delete_execution(call.store, (await call.execution()).id)
 
 
 def _tag(text: str) -> tuple[str, str]:
@@ -108,11 +185,16 @@ async def start_execution(call: ApiCall) -> Answer:
     made = FunctionCall.of(function, body.args, body.kwargs)
     queued = None
     if body.queue is not None:
-        place = Place(body.key, body.priority, body.delay, body.dedupe)
+        most = body.debounce_most
+        debounce = body.debounce if body.debounce is None or most is None else (body.debounce, most)
+        place = Place(body.key, body.priority, body.delay, body.dedupe, debounce)
         queued = check_queue_name(body.queue), place
-    elif body.key or body.priority or body.delay is not None or body.dedupe is not None:
-        raise BadArguments("key, priority, delay and dedupe are a place in a queue: name the queue, too")
+    elif body.key or body.priority or any(each is not None for each in (body.delay, body.dedupe, body.debounce)):
+        raise BadArguments("key, priority, delay, dedupe and debounce are a place in a queue: name the queue, too")
     execution, new = await begin(call.store, made, chosen, body.timeout, body.tags, queued)
+    if body.signal is not None:
+        key = body.signal.key or call.key
+        await send_signal(call.store, execution, body.signal.name, body.signal.value, key=key)
     return await made_execution(call, execution, new=new)
 
 
@@ -256,7 +338,30 @@ ROUTES = (
         also=(200,),
         refusals=(404, 409),
     ),
+    ApiRoute("GET", "/execution-counts", "read", count_executions, api_models.ExecutionCounts, CountExecutionsQuery),
     ApiRoute("GET", "/executions/{id}", "read", get_execution, api_models.ExecutionDetail),
+    ApiRoute("GET", "/executions/{id}/replay", "read", check_execution, api_models.ExecutionMove, refusals=(409,)),
+    ApiRoute(
+        "POST",
+        "/executions/{id}/upgrade",
+        "operate",
+        upgrade_execution,
+        api_models.ExecutionMove,
+        body=api_models.UpgradeExecution,
+        refusals=(409,),
+    ),
+    ApiRoute("DELETE", "/executions/{id}", "admin", delete_execution, None, status=204, refusals=(409,)),
+    ApiRoute("GET", "/executions/{id}/export", "read", export_execution, api_models.ExportedExecution, refusals=(409,)),
+    ApiRoute(
+        "POST",
+        "/imports",
+        "operate",
+        import_execution,
+        api_models.ExecutionDetail,
+        body=api_models.ImportExecution,
+        status=201,
+        refusals=(409,),
+    ),
     ApiRoute("GET", "/executions/{id}/result", "read", get_execution_result, api_models.ExecutionOutcome, OutcomeQuery),
     ApiRoute("GET", "/executions/{id}/steps", "read", list_steps, Page[StepView], PageQuery),
     ApiRoute("GET", "/executions/{id}/output", "read", get_output, api_models.PrintedPage, OutputQuery),

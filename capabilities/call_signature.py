@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -16,13 +15,13 @@ if TYPE_CHECKING:  # imported where something is checked: an engine is opened wi
 _KINDS = inspect.Parameter
 
 
-@dataclass(frozen=True)
 class Method:
     """One way to call a capability. `skip` leading parameters are the host's own, not the caller's."""
 
-    name: str
-    fn: Callable[..., Any]
-    skip: int = 0
+    def __init__(self, name: str, fn: Callable[..., Any], skip: int = 0) -> None:
+        self.name = name
+        self.fn = fn
+        self.skip = skip
 
     @cached_property
     def signature(self) -> inspect.Signature:

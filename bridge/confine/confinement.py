@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.confine.limits import Limits, Profile
 from durable.core.errors import BadArguments, Unenforceable
+from durable.core.frozen_record import FrozenRecord
 
 PROFILES: tuple[Profile, ...] = ("open", "isolated")
 
@@ -24,12 +24,11 @@ def kept_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in ENVIRONMENT_KEPT or name.startswith("LC_")}
 
 
-@dataclass(frozen=True, slots=True)
-class Confinement:
+class Confinement(FrozenRecord, frozen=True):
     """How a worker is held: its profile, its limits, and (isolated, without a limit of disk) its directory outside."""
 
     profile: Profile = "open"
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     directory: str = ""
 
     def __post_init__(self) -> None:

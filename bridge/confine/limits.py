@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from msgspec import structs
+
 from durable.core.errors import BadArguments
+from durable.core.frozen_record import FrozenRecord
 
 type Resource = Literal["memory", "cpu", "wall", "output", "files", "disk", "processes"]
 type Profile = Literal["open", "isolated"]
@@ -34,8 +36,7 @@ _SIGNS: tuple[tuple[Resource, str, str], ...] = (
 """How Python tells that the kernel refused more: the resource, the exception's type and the start of its text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(FrozenRecord, frozen=True, kw_only=True):
     """A session's limits; None or 0 means no limit. Raises BadArguments for what cannot be.
 
     memory: bytes that each of its processes may hold. cpu: seconds of CPU time of one execution. wall: seconds that one
@@ -53,24 +54,24 @@ class Limits:
     processes: int | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            given = getattr(self, field.name)
-            whole = field.name not in ("cpu", "wall")
+        for name in self.__struct_fields__:
+            given = getattr(self, name)
+            whole = name not in ("cpu", "wall")
             if given is None or (given == 0 and not isinstance(given, bool)):
-                object.__setattr__(self, field.name, None)
+                structs.force_setattr(self, name, None)
                 continue
             if isinstance(given, bool) or not isinstance(given, int if whole else int | float) or not 0 < given < 2**62:
                 kind = "a whole number" if whole else "a number of seconds"
-                raise BadArguments(f"Limits({field.name}={given!r}): expected {kind} above 0, or None for no limit")
-            if given < _SMALLEST.get(field.name, 0):
-                raise BadArguments(f"Limits({field.name}={given!r}): at least {_SMALLEST[field.name]} is needed to run")
+                raise BadArguments(f"Limits({name}={given!r}): expected {kind} above 0, or None for no limit")
+            if given < _SMALLEST.get(name, 0):
+                raise BadArguments(f"Limits({name}={given!r}): at least {_SMALLEST[name]} is needed to run")
 
     def __bool__(self) -> bool:
-        return any(getattr(self, field.name) is not None for field in fields(self))
+        return any(getattr(self, name) is not None for name in self.__struct_fields__)
 
     def to_json(self) -> dict[str, int | float]:
         """The limits that are set, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in structs.asdict(self).items() if value is not None}
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> Limits:

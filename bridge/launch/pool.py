@@ -7,17 +7,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
-import msgspec
+from msgspec import Struct, structs
 
 from bridge.launch.circuit_breaker import Breaker
 from bridge.launch.launcher import WorkerLauncher, WorkerProcess
 from durable.core.errors import BadArguments, EngineClosed, PoolExhausted, WorkerDied
 from durable.core.events import BackgroundFailed, Observer, log_event
+from durable.core.frozen_record import FrozenRecord
 
 LAUNCHES_MAX = 1_000
 """Durations of the newest launches, for their percentiles."""
@@ -26,8 +26,7 @@ END_S = 10.0
 """Seconds for killed workers that nobody had taken to be collected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(FrozenRecord, frozen=True, kw_only=True):
     """How an engine keeps workers. Raises BadArguments for what cannot be.
 
     min_idle: workers forked before they are asked for. max: workers at a time, the ready ones included; None for no
@@ -48,8 +47,7 @@ class Pool:
             raise BadArguments(f"{self}: expected seconds above 0")
 
 
-@dataclass(frozen=True, slots=True)
-class PoolMetrics:
+class PoolMetrics(FrozenRecord, frozen=True):
     """Figures of an engine's workers. `hits` found a worker ready, `misses` had one made, `waited` came when
     there were `max`; `timed_out` gave up. `replaced` were ready and not taken: too old, dead, of another environment.
     `launch_s` are percentiles 50 and 99 of the newest launches, in seconds, hits included.
@@ -81,7 +79,7 @@ class WarmStarter(Protocol):
     async def close(self) -> None: ...
 
 
-class _Ready(msgspec.Struct):
+class _Ready(Struct):
     """A worker that waits for its hello, and where it was made: it has the directory and environment of then."""
 
     process: WorkerProcess
@@ -120,6 +118,7 @@ class WorkerPool:
         self._took: deque[float] = deque(maxlen=LAUNCHES_MAX)
         self._hits = self._misses = self._waited = self._timed_out = self._failed = self._replaced = 0
         self._closed = False
+        self._ahead = 0
         self.on_waiting: Callable[[], None] = _nothing
         """Called when somebody begins to wait for a place."""
 
@@ -152,6 +151,11 @@ class WorkerPool:
     def start(self) -> None:
         """Begin to warm up; does not wait."""
         self._warm.start()
+        self._fill()
+
+    def start_one(self) -> None:
+        """Make a worker for whoever asks first, whatever `min_idle` is; does not wait. No other takes its place."""
+        self._ahead = 1
         self._fill()
 
     def alive_until(self, boot_s: float) -> None:
@@ -203,7 +207,7 @@ class WorkerPool:
             self._hits += 1
         self._took.append(self._clock() - began)
         self._fill()
-        return replace(found, reap=self._giving_back(found))
+        return structs.replace(found, reap=self._giving_back(found))
 
     def _take(self) -> WorkerProcess | None:
         """A ready worker that is as one made now would be."""
@@ -291,7 +295,7 @@ class WorkerPool:
             self._filling = asyncio.get_running_loop().create_task(_contained(self._fill_up(), self._observer))
 
     def _lacks(self) -> bool:
-        limit, room = self._settings.max, len(self._ready) < self._settings.min_idle
+        limit, room = self._settings.max, len(self._ready) < max(self._settings.min_idle, self._ahead)
         return room and not self._waiters and (limit is None or self._places < limit)
 
     async def _fill_up(self) -> None:
@@ -306,6 +310,7 @@ class WorkerPool:
                 return
             ready = _Ready(process, self._clock(), cwd, environment)
             self._ready.append(ready)
+            self._ahead = 0
             asyncio.get_running_loop().add_reader(process.pidfd, self._died, ready)
             self._age()
 

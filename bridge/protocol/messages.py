@@ -4,8 +4,6 @@ Everything that comes from a worker goes through `parse_from_worker`: unknown ty
 number, text and list has a bound, which no honest worker reaches (specs/worker-protocol.md, H1-H7).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from typing import Annotated, Any, Literal

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from msgspec import structs
+
 from durable.core.errors import BadArguments
+from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import OUTPUT_DRAIN_MS, OUTPUT_STORED_CHARS_MAX
 
 type OutputPolicy = Literal["block", "drop_new", "drop_oldest", "error"]
@@ -16,8 +18,7 @@ DRAIN_MS_MAX = 3_600_000
 STORED_CHARS_MAX = 2**40
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputRules:
+class OutputRules(FrozenRecord, frozen=True, kw_only=True):
     """A session's rules for its output. Raises BadArguments for what is not allowed.
 
     policy: what code that prints meets while nothing is read: it waits ("block"), goes on ("drop_new" and "drop_oldest"
@@ -43,8 +44,8 @@ class OutputRules:
 
     def to_json(self) -> dict[str, Any]:
         """The rules that differ from the default."""
-        default = asdict(OutputRules())
-        return {name: value for name, value in asdict(self).items() if value != default[name]}
+        default = structs.asdict(OutputRules())
+        return {name: value for name, value in structs.asdict(self).items() if value != default[name]}
 
     @classmethod
     def read(cls, found: Mapping[str, object]) -> OutputRules:

@@ -1,6 +1,7 @@
 """The zygote process: imports what workers need, then forks one whenever the engine asks (specs/zygote.md).
 
-Started as `python -P -c BOOT <root> bridge.worker.zygote_main <control socket fd> <engine's pid> <module to preload>…`.
+Started as `python -P -c BOOT <root> bridge.worker.zygote_main <control socket fd> <engine's pid> <module to preload>…`,
+or by a fork of a process that is to have an engine (`bridge/launch/zygote_start.py`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from capabilities.permissions.globs import BadGlob, check_glob, matches
-from capabilities.permissions.hosts import check_host, host_matches
 from capabilities.permissions.levels import LEVELS, TOUCHES, Level, Resource
 from durable.core.errors import BadArguments, InvalidId
 from durable.core.ids import check_capability
@@ -52,6 +51,8 @@ def read_grant(text: str, until_ms: int | None = None) -> Grant:
 
 
 def _check(name: str, resource: str) -> None:
+    from capabilities.permissions.hosts import check_host  # most grants name no host
+
     domain = TOUCHES.get(name, ("", ""))[0]
     if domain == "":
         raise ValueError(f"{name} touches nothing that could be named; grant {name!r}")
@@ -82,6 +83,8 @@ def granted_resource(grant: Grant, resource: Resource) -> bool:
     if domain == "filesystem":
         return matches(grant.resource, resource.name)
     if domain == "network":
+        from capabilities.permissions.hosts import check_host, host_matches
+
         if not _has_port(grant.resource):  # `fetch:example.com` is what a browser would take it for
             host, port = split_endpoint(resource.name)
             return port in HTTP_PORTS and host_matches(check_host(grant.resource), host)
@@ -102,6 +105,8 @@ def split_endpoint(name: str) -> tuple[str, int]:
 
 def endpoint_matches(allowed: Endpoint, name: str) -> bool:
     """Whether `host:port` is what a manifest allows."""
+    from capabilities.permissions.hosts import host_matches
+
     host, port = split_endpoint(name)
     return allowed.port in (None, port) and host_matches(allowed.host, host)
 

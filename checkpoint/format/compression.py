@@ -7,6 +7,7 @@ chunk is that of the data, so the same data has one address however it is kept.
 from __future__ import annotations
 
 import sys
+import threading
 import zlib
 
 from checkpoint.format.payload import PAGE_BYTES_MAX, chunk_digest
@@ -34,6 +35,9 @@ PAYS_FACTOR = 0.75
 
 LEVEL = 1
 
+SMALL_BYTES_MAX = 64 * 2**10
+"""Up to here each thread keeps its compressor: to make one takes as long as compressing so much."""
+
 SIZE_MAX = PAGE_BYTES_MAX
 """The largest chunk there is; a frame that holds more is refused when it has given so much."""
 
@@ -44,7 +48,7 @@ def packed(data: Bytes) -> Bytes:
     own = bytes(view[:4]) == FRAME
     if not own and (len(view) < COMPRESS_BYTES_MIN or not _sample_pays(view)):
         return data
-    body = zstd.compress(view, LEVEL)
+    body = _compressed(view)
     frame = FRAME + zlib.crc32(body).to_bytes(4, "big") + body
     return frame if own or len(frame) < PAYS_FACTOR * len(view) else data
 
@@ -54,7 +58,20 @@ def _sample_pays(view: memoryview) -> bool:
         return True
     step = (len(view) - SAMPLE_BYTES) // (SAMPLES_MAX - 1)
     sample = b"".join(view[start : start + SAMPLE_BYTES] for start in range(0, SAMPLES_MAX * step, step))
-    return len(zstd.compress(sample, LEVEL)) < PAYS_FACTOR * len(sample)
+    return len(_compressed(sample)) < PAYS_FACTOR * len(sample)
+
+
+_kept = threading.local()
+
+
+def _compressed(data: Bytes) -> bytes:
+    if len(data) > SMALL_BYTES_MAX:
+        return zstd.compress(data, LEVEL)
+    compressor: zstd.ZstdCompressor | None = vars(_kept).pop("compressor", None)  # not kept over an error
+    compressor = compressor or zstd.ZstdCompressor(LEVEL)
+    body = compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+    _kept.compressor = compressor
+    return body
 
 
 def unpacked(kept: Bytes, digest: bytes, size: int) -> Bytes:

@@ -146,6 +146,8 @@ def _observer(out: Out, own: Callable[[], str | None]) -> events.Observer:
                 out.say(f"session {session}, restored from checkpoint {checkpoint}, could not bring back {names}")
             case events.StoreSilent(url, problem):
                 out.say(f"{url} does not answer ({problem}); trying again until it does")
+            case events.StoreRegressed():
+                out.say(str(event))
             case events.PeerDead(engine, tasks) if tasks:
                 out.say(f"engine {engine[:8]} is gone; its executions are free to go on")
             case events.BackgroundFailed(what, error):

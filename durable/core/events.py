@@ -483,6 +483,22 @@ class StoreSilent(Event, frozen=True):
     problem: str
 
 
+class StoreRegressed(Event, frozen=True):
+    """A database has lost commits that it had acknowledged: a replica that was behind took its place, or a backup was
+    restored. What is recorded there counts: the engine's sessions are restored from it, and who waits for an execution
+    that is gone hears so."""
+
+    store: str
+    commits: int
+    """How many of this process at least."""
+
+    def __str__(self) -> str:
+        return (
+            f"store {self.store!r} has lost {self.commits} commits of this process that it had acknowledged: a replica"
+            " that was behind took its place, or a backup was restored; what it has recorded counts"
+        )
+
+
 class PermissionsBypassed(Event, frozen=True):
     """A session, or `component/<id>`, runs in development mode: nothing that its code asks for is checked."""
 

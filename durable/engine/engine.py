@@ -33,15 +33,11 @@ from durable.engine.executions import Executions
 from durable.executions.deployment_name import deployment_name
 from durable.executions.handle import Execution
 from durable.executions.states import OPEN
-from durable.functions.context import Context
 from durable.functions.definition import KNOWN, NEVER, Function, known_as, on_new, require_durable
-from durable.functions.dispatcher import Passes
 from durable.functions.resonate import sdk
 from durable.functions.resonate.store_ports import record_of
 from durable.functions.resonate.task_runner import TaskRunner
 from durable.functions.step import StepThreads
-from durable.queues.queue import Queue
-from durable.queues.queue_place import Debounce, Place, name_of
 from durable.sessions.calls.audit import Audit, AuditEntry, read_audit
 from durable.sessions.checkpoints.retention import Keep, Retention, blobs_of
 from durable.sessions.execution.cell import FUNCTION, FUNCTION_ID, CellParam, cell_tags
@@ -70,11 +66,14 @@ if TYPE_CHECKING:  # each is imported when it is first used: most engines use no
     from durable.executions.execution_search import ExecutionPage
     from durable.executions.forking import Forked
     from durable.executions.stream_reader import StreamItem
+    from durable.functions.dispatcher import Passes
     from durable.functions.replay.replay_check import ReplayCheck
     from durable.prompts.channels import Told
     from durable.prompts.inbox import Inbox
     from durable.prompts.open_prompt import OpenPrompt
     from durable.prompts.webhooks import Webhook
+    from durable.queues.queue import Queue
+    from durable.queues.queue_place import Debounce
     from durable.sandbox.component_registry import Component
     from durable.sandbox.sandbox import Sandbox
     from durable.sessions.checkpoints.history import CheckpointHistory
@@ -87,13 +86,15 @@ NOT_REPLAYED = frozenset(("durable_execute", "capability"))
 """Functions of the engine's own: what they record is no function's."""
 
 _NOT_OPEN = "the engine is not open; use `async with durable.open(...) as engine`"
-_OPENED = frozenset(("_audit", "_executions", "_host", "_house", "_passes", "_threads"))  # what `open` makes
+_OPENED = frozenset(("_audit", "_executions", "_host", "_house", "_threads"))  # what `open` makes
 
 
 class Engine:
     """Runs durable functions and sessions on one store. Use `async with durable.open(path) as engine`."""
 
     _hooks: Any = None
+    _passes: Passes | None = None
+    _has_worker = False
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class Engine:
         if concurrency < 1:
             raise BadArguments(f"concurrency is a whole number from 1, not {concurrency!r}")
         self._concurrency = concurrency
-        self._taken = None if queues is None else sorted({name_of(queue) for queue in queues})
+        self._taken = None if queues is None else _names_of(queues)
         self.deployment = deployment_name(deployment)
         self._retention = None if retention is None else retention_rules(retention, "durable.open")
         self._observer = observer = Observers.of(observer)
@@ -180,6 +181,14 @@ class Engine:
                 raise EngineClosed(_NOT_OPEN)
             raise AttributeError(f"an engine has no attribute {name!r}", name=name, obj=self)
 
+    def start_worker(self) -> None:
+        """Begin to start a worker for the first session that is not isolated, before the store is open.
+
+        `close` ends it, also where the store could not be opened.
+        """
+        self._has_worker = True
+        self._pool.start_one()
+
     async def open(self) -> Self:
         """Open the store and begin to serve, once. StoreError and StoreNewer say why a file cannot be opened."""
         if self._closing:
@@ -209,13 +218,6 @@ class Engine:
         )
         house.lent = CapabilityHost(self)
         self._host = SessionHost(house)
-        self._passes = Passes(
-            store=store,
-            closing=lambda: self.ending,
-            threads=self._threads,
-            cells=self,
-            observer=self._observer,
-        )
         self._executions = Executions(
             store,
             self._host,
@@ -291,10 +293,24 @@ class Engine:
             self._expiring = asyncio.create_task(keep_expired(store.local, self._observer))
 
     def _register(self, function: Function[..., Any]) -> None:
-        attempt, runner = self._passes.of(function), self._runner
+        attempt, runner = self._made_passes().of(function), self._runner
         assert runner is not None, "it serves"
         for key, _, version in (each.rpartition("@") for each in function.ids):
             runner.register(key, int(version), attempt, function.retry)
+
+    def _made_passes(self) -> Passes:
+        """The passes of durable functions, made with the first function: an engine of sessions has none."""
+        if self._passes is None:
+            from durable.functions.dispatcher import Passes
+
+            self._passes = Passes(
+                store=self.store,
+                closing=lambda: self.ending,
+                threads=self._threads,
+                cells=self,
+                observer=self._observer,
+            )
+        return self._passes
 
     def _learn(self, function: Function[..., Any]) -> None:
         self._register(function)
@@ -332,9 +348,12 @@ class Engine:
     async def close(self) -> None:
         """Stop working and give everything back: tasks are released, nothing is settled by it. Idempotent."""
         store = self._store
-        if store is None or self._closing:
+        if self._closing or (store is None and not self._has_worker):
             return
         self._closing = True
+        if store is None:
+            await self._pool.close()
+            return
         for undo in reversed(self._undo):
             undo()
         with store.hurried():
@@ -522,6 +541,9 @@ class Engine:
         time that it waits counts. Arguments of the function that have one of these names are given by place. Conflict,
         BadArguments; NotFound where there is no queue of that name.
         """
+        from durable.queues.queue import Queue
+        from durable.queues.queue_place import Place, name_of
+
         require_durable(fn)
         fn.check_newest()
         self.store.require("queues")
@@ -1053,8 +1075,7 @@ class Engine:
 
     async def release(self, id: str, version: int, error: BaseException | None) -> None:
         """An attempt ended without an outcome: halt its task, or count the attempt (the SDK's release)."""
-        self._passes.forget(id)
-        self._host.let_pass(id)
+        self._pass_over(id)
         if self.ending:
             return  # engine.leave releases all at once, or the end of this process
         self._attempts.given_up(id)
@@ -1062,12 +1083,17 @@ class Engine:
 
     def suspension(self, id: str) -> sdk.Suspension:
         """The remains of the pass of a task that is to be suspended now."""
-        return self._passes.suspensions.get(id) or sdk.Suspension()
+        found = None if self._passes is None else self._passes.suspensions.get(id)
+        return found or sdk.Suspension()
 
     def suspended(self, id: str, waits: Sequence[str]) -> None:
-        self._passes.forget(id)
-        self._host.let_pass(id)
+        self._pass_over(id)
         self._attempts.waits(id, waits)
+
+    def _pass_over(self, id: str) -> None:
+        if self._passes is not None:
+            self._passes.forget(id)
+        self._host.let_pass(id)
 
     def begins(self, promise: sdk.PromiseRecord, version: int) -> None:
         self._attempts.begins(promise, version)
@@ -1080,7 +1106,7 @@ class Engine:
 
     def saves_of(self, id: str) -> dict[str, Any] | None:
         """The outcome of a turn of an actor, to be saved with its end."""
-        return self._passes.saves_of(id)
+        return None if self._passes is None else self._passes.saves_of(id)
 
     def epoch_of(self, id: str) -> int | None:
         """The epoch under which a cell was run here: its outcome counts only in that."""
@@ -1102,13 +1128,15 @@ class Engine:
         return self._changes.next()
 
     def _on_change(self, change: StoreChange) -> None:
-        if change.cancelled:
+        if self._passes is not None:
             self._passes.cancel(change.cancelled)
-        if change.foreign and self._passes.running:
-            local = self._store.local if self._store is not None else None
-            self._passes.cancel(() if local is None else local.glance.cancelled(self.engine_id))
+            if change.foreign and self._passes.running:
+                local = self._store.local if self._store is not None else None
+                self._passes.cancel(() if local is None else local.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
+        if change.regressed:
+            self._host.forget_all()
         if (change.prompts or change.expired) and self._observer.watching:
             self._tell_prompts(change)
         if change.foreign or change.stopped or (self._remote and change.sessions):
@@ -1126,6 +1154,13 @@ class Engine:
             self._observer(PromptAsked(ids.execution_of(prompt), prompt))
         for prompt in change.expired:
             self._observer(PromptExpired(ids.execution_of(prompt), prompt))
+
+
+def _names_of(queues: Iterable[Queue | str]) -> list[str]:
+    """The queues that an engine takes from, by name and in order. BadArguments."""
+    from durable.queues.queue_place import name_of
+
+    return sorted({name_of(queue) for queue in queues})
 
 
 def _declared(given: Iterable[Component]) -> Iterable[Component]:
@@ -1189,4 +1224,4 @@ def open(target: str | os.PathLike[str] = ".durable/state.db", **options: Unpack
     return Engine(target, **options)
 
 
-__all__ = ["Context", "Engine", "open"]
+__all__ = ["Engine", "open"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable.core import ids
 from durable.core.agent_tool import tool_tags
@@ -17,7 +17,6 @@ from durable.core.observers import Observers
 from durable.functions.definition import Function
 from durable.functions.resonate import sdk
 from durable.functions.resonate.task_runner import TaskRunner
-from durable.queues.queue_place import Place, enqueue_request, queue_error
 from durable.records.values import pack, unpack
 from durable.sessions.execution.interrupt import signal_worker
 from durable.sessions.ownership.owner import SessionHost
@@ -25,6 +24,9 @@ from durable.store.operations import execution_tags
 from durable.store.port import StoreFace
 from durable.store.protocol.requests import Refused
 from durable.store.rows import ExecutionRow
+
+if TYPE_CHECKING:
+    from durable.queues.queue_place import Place
 
 
 class Executions:
@@ -94,6 +96,8 @@ class Executions:
 
         Where nothing is before it, there is room, and a slot is free here, it begins at once. Conflict, NotFound.
         """
+        from durable.queues.queue_place import enqueue_request, queue_error
+
         promise = self._root(execution_id, function, data, arguments, timeout)
         promise["tags"] |= _checked(tags) | place.tags(queue)
         try:

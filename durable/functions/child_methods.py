@@ -180,13 +180,15 @@ class Starting(ABC):
         function_pass, limit = self._pass, self._timeout
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
+            child = ids.PREFIX + (given or self._child_of(found.promise_id))
+            function_pass.run.knows_child(found.promise_id, child)
             if known is not None:
                 return known
-            child = ids.PREFIX + (given or self._child_of(found.promise_id))
             until = TIME_MAX_MS if limit is None else now_ms() + int(limit * 1000)
             own = {"durable:child": child, "durable:target": function_pass.run.target}
             own |= {"durable:until": str(until), "durable:nonce": os.urandom(16).hex()}
             request: PromiseCreateReq = function_pass.remote(found, data=data)
+            function_pass.run.follow_child(function_pass, found)
             return await function_pass.create(
                 found, msgspec.structs.replace(request, tags={**request.tags, **tags, **own})
             )

@@ -74,6 +74,7 @@ class Passes:
             target=self._target,
             begun=task.mark_begun,
             seed=task.seed,
+            room=task.room if function.companion is None else None,
         )
         try:
             if not task.first or promise_id in self.suspensions:
@@ -99,7 +100,7 @@ class Passes:
             if self._runs.get(promise_id) is run:
                 del self._runs[promise_id]
             run.dispose()
-        task.waits = run.waits
+        task.waits = [] if run.gone else run.waits
         raise sdk.Suspended  # out here, where no other holds the frames of the pass
 
     def cancel(self, executions: Iterable[str]) -> None:

@@ -11,21 +11,17 @@ import builtins
 import copyreg
 import json
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeGuard, cast
 
 import msgspec
 
-from capabilities.actors import errors as actor_errors
-from capabilities.sandbox import errors as sandbox_errors
-from capabilities.sandbox.errors import SandboxError, Used
-from capabilities.sandbox.javascript import errors as script_errors
-from capabilities.sandbox.wasm import wit_values
-from durable.core import errors
 from durable.core.errors import (
     DurableError,
     ExecutionCancelled,
@@ -38,11 +34,22 @@ from durable.core.errors import (
 from durable.core.limits import ERROR_CHARS_MAX
 from durable.records import notation
 
+if TYPE_CHECKING:
+    from capabilities.sandbox.errors import SandboxError
+
 WORKER_ERRORS = frozenset({"OutputDrainTimeout", "OutputOverflow"})
 """Errors of ours that a worker tells by their plain name (requirement P36)."""
 
-OWN = (errors, actor_errors, sandbox_errors, script_errors, wit_values)
-"""Where the errors are that records name `durable.…`, the first that has the name."""
+_SANDBOX_ERRORS = "capabilities.sandbox.errors"
+
+OWN = (
+    "durable.core.errors",
+    "capabilities.actors.errors",
+    _SANDBOX_ERRORS,
+    "capabilities.sandbox.javascript.errors",
+    "capabilities.sandbox.wasm.wit_values",
+)
+"""The modules of the errors that records name `durable.…`, the first that has the name. Imported with the first one."""
 
 
 OUR_PACKAGES = frozenset({"durable", "capabilities", "bridge", "checkpoint"})
@@ -125,6 +132,12 @@ def document(error: BaseException, execution_id: str) -> dict[str, Any]:
         **_details(error, _Room()),
         **_about(error),
     }
+
+
+def _is_of_sandbox(error: BaseException) -> TypeGuard[SandboxError]:
+    """Whether it is an error of the sandbox; none is where that has not been imported."""
+    module = sys.modules.get(_SANDBOX_ERRORS)
+    return module is not None and isinstance(error, module.SandboxError)
 
 
 def name_of(kind: type) -> str:
@@ -217,7 +230,7 @@ def _about(error: BaseException) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(error, ResourceExceeded):
         found = {"resource": error.resource, "limit": error.limit, "used": error.used}
-    elif isinstance(error, SandboxError):
+    elif _is_of_sandbox(error):
         about = {name: _recordable(getattr(error, name, None)) for name in error.about}
         found = {"about": about, "used": error.used.to_json()}
     if isinstance(error, DurableError) and any(error.printed):
@@ -384,7 +397,7 @@ def _raised(found: dict[str, Any], message: str, where: str) -> ExecutionError:
     error.attributes = _read(found.get("attributes"), dict) or {}
     fields = _read(found.get("fields"), dict) or {}
     args = _read(found.get("args"), list)
-    if args is not None and not isinstance(error, SandboxError | BaseExceptionGroup):
+    if args is not None and not (isinstance(error, BaseExceptionGroup) or _is_of_sandbox(error)):
         error.args = tuple(args)
     known = {name for base, names in FIELDS.items() if isinstance(error, base) for name in names}
     for name, value in fields.items():
@@ -467,7 +480,9 @@ def _tell(error: ExecutionError, found: dict[str, Any]) -> None:
     if isinstance(error, ResourceExceeded):
         error.resource = str(found.get("resource") or "")
         error.limit, error.used = _number(found.get("limit")), _number(found.get("used"))
-    elif isinstance(error, SandboxError):
+    elif _is_of_sandbox(error):
+        from capabilities.sandbox.errors import Used
+
         about = found.get("about")
         for name in error.about:
             setattr(error, name, about.get(name) if isinstance(about, dict) else None)
@@ -532,7 +547,7 @@ def _known(kind: str) -> type[Exception] | None:
     """The exception of Python or of ours that a recorded name is of; None for the user's and for those that steer."""
     own = kind.startswith("durable.") or kind in WORKER_ERRORS
     name = kind.removeprefix("durable.")
-    homes = OWN if own else (builtins,)
+    homes = map(import_module, OWN) if own else (builtins,)
     found = next((getattr(home, name) for home in homes if hasattr(home, name)), None)
     if not (isinstance(found, type) and issubclass(found, Exception)) or issubclass(found, STEERING):
         return None

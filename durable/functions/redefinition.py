@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from dataclasses import dataclass
 from types import FrameType, ModuleType
+
+from durable.core.frozen_record import FrozenRecord
 
 _DEFINING = (__name__, "durable.actors.actor", "durable.actors.component_actor")
 """Modules whose decorators define functions for others: the place is where those are used."""
@@ -20,8 +21,7 @@ _MARK = "__durable_definitions__"
 """Local variable of a call in which functions were defined: it tells this call from the next one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(FrozenRecord, frozen=True):
     """Where `@durable.function` stands, and the run of that code in which it was reached."""
 
     file: str

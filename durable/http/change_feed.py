@@ -103,5 +103,6 @@ def merged(first: StoreChange, second: StoreChange) -> StoreChange:
     return StoreChange(
         foreign=first.foreign or second.foreign,
         lapsed=first.lapsed or second.lapsed,
+        regressed=first.regressed or second.regressed,
         **{name: getattr(first, name) | getattr(second, name) for name in sets},
     )

@@ -17,7 +17,7 @@ from durable.store.operations.request_table import KINDS
 from durable.store.protocol import requests
 from durable.store.protocol.reads import READ, READINGS, answer_read
 from durable.store.protocol.waiting_requests import NO_ROOM
-from durable.store.sdk_connection import envelopes, reply
+from durable.store.sdk_connection import envelope_decoder, reply
 
 type Outcome = tuple[int, object]
 """A status and its data, or the text of a refusal."""
@@ -76,7 +76,7 @@ class Desk:
     async def envelope(self, body: bytes) -> tuple[int, str]:
         """Answer one envelope: its status and its text."""
         try:
-            found = envelopes.decode(body)
+            found = envelope_decoder().decode(body)
         except _UNREADABLE as error:
             return 400, reply("", "", 400, f"this is not a request: {error}")
         status, data = await self._outcome(found.kind, found.data)

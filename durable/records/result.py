@@ -13,8 +13,7 @@ from durable.records.displays import DISPLAY, Display, applied
 from durable.records.stored_output import CopyRow
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(FrozenRecord, frozen=True):
     """A variable that could not be saved: its type, why, and which execution made it."""
 
     name: str
@@ -23,8 +22,7 @@ class Lost:
     execution: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RestoreReport:
+class RestoreReport(FrozenRecord, frozen=True):
     """The report of a restore: names as they were, names made anew (and how), names that are lost (and why).
 
     recomputed: names that were lost and are there again, each with the execution that was run again for it.

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from bridge.confine.limits import Limits
-from capabilities.sandbox.errors import SandboxUnavailable
 from durable.core.errors import BadArguments, Conflict
 from durable.core.extras import wasmtime_missing
 from durable.sessions.execution.cell import CellParam
@@ -25,6 +24,8 @@ def language_option(language: Language | None, limits: Limits | None) -> dict[st
         raise BadArguments(f"there are sessions in python and javascript, not in {language!r}")
     if language != "javascript":
         return {}
+    from capabilities.sandbox.errors import SandboxUnavailable  # most sessions speak Python
+
     if limits is not None and limits.memory is not None and limits.memory < MEMORY_BYTES_MIN:
         raise BadArguments(f"JavaScript begins with {MEMORY_BYTES_MIN} bytes of memory; the limit is {limits.memory}")
     if find_spec("wasmtime") is None:

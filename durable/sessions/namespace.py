@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.protocol.messages import Namespace, NamespaceReply
 from durable.core.errors import BadArguments, ResourceExceeded
+from durable.core.frozen_record import FrozenRecord
 from durable.records.values import to_json
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 type Strategy = Literal["overwrite", "preserve", "smart"]
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(FrozenRecord, frozen=True):
     """A variable of a session: `repr` is short and on one line, `size` an estimate in bytes."""
 
     name: str
@@ -26,8 +25,7 @@ class Variable:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(FrozenRecord, frozen=True):
     """Text of what cells defined, by name, and import statements of what is imported."""
 
     functions: dict[str, str]
@@ -35,8 +33,7 @@ class Sources:
     imports: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceLimits:
+class NamespaceLimits(FrozenRecord, frozen=True):
     """The limits of one update: characters of a name, bytes of a value as JSON, bytes of all values after it.
 
     None is no limit. A careful host takes 255, 10 MiB and 100 MiB.

@@ -35,6 +35,8 @@ class StoreChange(FrozenRecord, frozen=True):
     """Messages for listeners at URLs wait to be sent."""
     lapsed: bool = False
     """The store could not be reached for a lease: what this engine holds may be others' by now."""
+    regressed: bool = False
+    """The store has lost commits that it had acknowledged: what is remembered of sessions may be of them."""
 
 
 class Changes:

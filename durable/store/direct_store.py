@@ -31,7 +31,7 @@ from durable.store.promise_standing import UNKNOWN, Standing
 from durable.store.protocol.requests import Answer, Nothing, Record, Refused
 from durable.store.protocol.sealed_requests import sealed
 from durable.store.rows import PromiseRow, promise_row
-from durable.store.waiters import Waiters
+from durable.store.waiters import Follower, Waiters
 from durable.store.writer import Job, Writer
 
 if TYPE_CHECKING:
@@ -252,6 +252,14 @@ class DirectStore:
             found = await self.reads.halts(awaited=[promise_id])
             return found[0] if found else None
 
+    def follow(self, promise_id: str, follower: Follower) -> None:
+        """Call it back on the loop when the promise is settled from now on, until `unfollow`."""
+        self._waiters.follow(promise_id, follower)
+
+    def unfollow(self, promise_id: str, follower: Follower) -> None:
+        """Call it back no more."""
+        self._waiters.unfollow(promise_id, follower)
+
     def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
         """Call back on the loop after commits that changed something; the answer ends it."""
         self._watchers.append(callback)
@@ -303,6 +311,9 @@ class DirectStore:
         for promise_id, record in (*effects.settled.items(), *effects.internal.items()):
             if promise_id in self._waiters:
                 self._waiters.settled(promise_row(record))
+            follower = self._waiters.follower(promise_id)
+            if follower is not None:
+                self._contained("follow", follower.settled, record)
         if effects.halted or effects.halts:
             self._tell_halts(effects, foreign)
         for end, message in effects.pushes:

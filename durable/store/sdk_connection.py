@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from resonate_base import PROTOCOL_VERSION, ConnectorError
@@ -31,8 +32,20 @@ class Envelope(msgspec.Struct, frozen=True):
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-envelopes = msgspec.json.Decoder(Envelope)
-_decoders = {name: msgspec.json.Decoder(kind.request) for name, kind in KINDS.items() if kind.protocol}
+@cache
+def envelope_decoder() -> msgspec.json.Decoder[Envelope]:
+    """The reader of envelopes. Readers are made when they are first used: most engines send the store no text."""
+    return msgspec.json.Decoder(Envelope)
+
+
+@cache
+def _decoder_of(kind: str) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(KINDS[kind].request)
+
+
+@cache
+def _fenced_decoder() -> msgspec.json.Decoder[_Reply]:
+    return msgspec.json.Decoder(_Reply)
 
 
 class DirectConnection:
@@ -93,15 +106,15 @@ class DirectConnection:
 async def answer_envelope(store: DirectStore, text: str | bytes) -> str:
     """Answer one request of the protocol, given and returned as JSON; only StoreError and EngineClosed are raised."""
     try:
-        envelope = envelopes.decode(text)
+        envelope = envelope_decoder().decode(text)
     except msgspec.MsgspecError as error:
         return reply("", "", 400, f"this is not a request: {error}")
     kind, corr_id = envelope.kind, envelope.head.corr_id
-    decoder = _decoders.get(kind)
-    if decoder is None:
+    known = KINDS.get(kind)
+    if known is None or not known.protocol:
         return reply(kind, corr_id, 400, f"unknown kind {kind!r}")
     try:
-        request = decoder.decode(envelope.data)
+        request = _decoder_of(kind).decode(envelope.data)
     except msgspec.MsgspecError as error:
         return reply(kind, corr_id, 400, f"{kind}: {error}")
     try:
@@ -126,15 +139,12 @@ class _Reply(msgspec.Struct, frozen=True):
     data: _Fenced
 
 
-_fenced = msgspec.json.Decoder(_Reply)
-
-
 def for_python(text: str) -> str:
     """An answer as the Python SDK can read it: an action in a fence that was refused is the fence's own refusal."""
     if '"task.fence"' not in text or '"action"' not in text:
         return text
     try:
-        found = _fenced.decode(text)
+        found = _fenced_decoder().decode(text)
     except msgspec.MsgspecError:
         return text
     status = found.data.action.head.get("status")

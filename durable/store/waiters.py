@@ -7,11 +7,24 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from durable.store.operations.halted_waits import Halt
+from durable.store.protocol.requests import Record
 from durable.store.rows import PromiseRow
 
 type Waiter = asyncio.Future[PromiseRow]
+
+
+class Follower(NamedTuple):
+    """A pass that goes on while it waits for a promise: it is called as soon as the commit is known here."""
+
+    settled: Callable[[Record], None]
+    """The promise is settled, whatever this has."""
+    execution: str = ""
+    """The promise of the execution that the followed one stands for; "" for none."""
+    held_up: Callable[[], None] | None = None
+    """That execution is held up, by a halt."""
 
 
 class Waiters:
@@ -22,6 +35,8 @@ class Waiters:
         self._of_halts: dict[str, set[Waiter]] = {}
         self._impatient: dict[Waiter, float] = {}
         """With the monotonic time since which each waits."""
+        self._followers: dict[str, Follower] = {}
+        """One a promise: only the pass that made it follows it."""
 
     def __contains__(self, promise_id: str) -> bool:
         """Whether somebody waits for it."""
@@ -30,12 +45,13 @@ class Waiters:
     @property
     def ids(self) -> list[str]:
         """The promises that somebody waits for."""
-        return [*self._all]
+        return [*self._all, *self._followers]
 
     @property
     def halt_ids(self) -> list[str]:
         """The promises of which somebody wants to hear as well that they are held up."""
-        return [*self._of_halts]
+        followed = [follower.execution for follower in [*self._followers.values()] if follower.execution]
+        return [*self._of_halts, *followed]
 
     def hears_of_halts(self, promise_id: str) -> bool:
         """Whether somebody who waits for it wants to know that it is held up."""
@@ -61,6 +77,19 @@ class Waiters:
             if future.done() and not future.cancelled():
                 future.exception()  # the block may have ended for another reason at the same time
 
+    def follow(self, promise_id: str, follower: Follower) -> None:
+        """Tell it of the promise until `unfollow`. What had happened before is not told."""
+        self._followers[promise_id] = follower
+
+    def unfollow(self, promise_id: str, follower: Follower) -> None:
+        """Tell it no more."""
+        if self._followers.get(promise_id) is follower:
+            del self._followers[promise_id]
+
+    def follower(self, promise_id: str) -> Follower | None:
+        """The follower of the promise."""
+        return self._followers.get(promise_id)
+
     def settled(self, row: PromiseRow) -> None:
         """Tell of a promise that is settled."""
         for future in self._all.get(row.id, ()):
@@ -69,6 +98,9 @@ class Waiters:
 
     def halted(self, promise_id: str, halt: Halt) -> bool:
         """Tell those who want to know that a promise is held up; whether there was one."""
+        for follower in [*self._followers.values()]:
+            if follower.execution == promise_id and follower.held_up is not None:
+                follower.held_up()
         return _fail(self._of_halts.get(promise_id, ()), halt.error)
 
     def refused(self, promise_id: str, error: Callable[[], Exception]) -> None:

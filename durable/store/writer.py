@@ -31,7 +31,7 @@ from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.request_table import Operation
 from durable.store.operations.row_records import PROMISE, Queries, dump, promise_record
 from durable.store.operations.searches import Unfinished
-from durable.store.operations.transaction import Effects, EngineServes, MessageEnd, Tx
+from durable.store.operations.transaction import Effects, EngineServes, FenceMemory, MessageEnd, Tx
 from durable.store.protocol.requests import Answer, Refused
 from durable.store.protocol.waiting_requests import PATIENT
 
@@ -77,6 +77,10 @@ class Job(msgspec.Struct, eq=False):
     def run(self, tx: Tx) -> None:
         """Do it inside the transaction. A refusal writes nothing, so it does not disturb the others of the batch."""
         before = tx.changes()
+        if self.kind == "task.fulfill":
+            tx.fences.task = None
+        elif self.kind != "task.fence":
+            tx.fences = FenceMemory()
         tx.work_on(self.request)
         try:
             self.outcome = self.operation(tx, self.request)
@@ -88,6 +92,8 @@ class Job(msgspec.Struct, eq=False):
 
 def _follow(tx: Tx) -> None:
     """Let follow what a request means for other executions: orphans end, queues that changed admit what waits."""
+    if tx.effects.orphans or tx.effects.admissible:
+        tx.fences = FenceMemory()
     if tx.effects.orphans:
         cancel_orphans(tx)
     if tx.effects.admissible:

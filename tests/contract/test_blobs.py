@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from checkpoint.blobs.directory import TOGETHER_MIN, Blobs, DirectoryBlobs, Moved
 from checkpoint.blobs.object_store import ObjectBlobs
 from checkpoint.format import compression
-from checkpoint.format.compression import FRAME, check_kept, packed, unpacked
+from checkpoint.format.compression import FRAME, SMALL_BYTES_MAX, check_kept, packed, unpacked
 from durable.core.errors import CheckpointError, CheckpointTampered, StoreError
 from durable.store.sqlite.value_files import ValueFiles
 from tests.s3 import new_bucket, s3_server
@@ -243,6 +244,28 @@ def test_a_chunk_comes_back_however_it_is_kept(data: bytes, smaller: bool | None
     check_kept(kept, digest.hex())
     if smaller is not None:
         assert (len(kept) < 0.75 * len(data)) is smaller
+
+
+def test_small_chunks_are_compressed_by_one_compressor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And come out as from a fresh one, whatever was before them."""
+    rows = [b"a line of text\n" * 60 + bytes([n]) for n in range(20)] + [bytes(SMALL_BYTES_MAX)]
+    made: list[int] = []
+
+    zstd: Any = vars(compression)["zstd"]
+    kind = zstd.ZstdCompressor
+
+    class Counted:
+        FLUSH_FRAME = kind.FLUSH_FRAME
+
+        def __new__(cls, level: int) -> Any:
+            made.append(level)
+            return kind(level)
+
+    fresh = [zstd.compress(row, compression.LEVEL) for row in rows]
+    monkeypatch.setattr(compression, "_kept", threading.local())
+    monkeypatch.setattr(zstd, "ZstdCompressor", Counted)
+    assert [bytes(packed(row))[8:] for row in rows] == fresh
+    assert made == [compression.LEVEL]
 
 
 def test_a_frame_gives_no_more_than_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from durable.core.errors import StoreRefused
 from durable.core.limits import ATTEMPTS_DIED_MAX, DISPATCH_RETRY_MS, RETRY_FIRST_MS
+from durable.store.protocol.requests import Answer, Nothing
+from durable.store.writer import Job
 
 from .opened import FUNCTION, T0, Clock, acquire, engine, opened, promise, root, settle, state, status, task
 
@@ -80,6 +83,34 @@ async def test_a_fence_that_finds_its_promise_is_no_progress(tmp_path: Path) -> 
             await store.request("task.fence", {"id": "exec:a", "version": version + 1, "action": action})
             await store.request("task.release", {"id": "exec:a", "version": version + 1})
         assert await state(store, "exec:a") == "rejected"
+
+
+@pytest.mark.parametrize("ended", ["task.halt", "task.fulfill", "task.fence"])
+async def test_a_lease_that_ends_between_two_writes_of_one_transaction_fences_the_second(
+    tmp_path: Path, ended: str
+) -> None:
+    """By another request, or by what follows from the first: its holder settles the execution that it is under."""
+    async with opened(tmp_path / "s.db") as store:
+        await store.request("promise.create", root("a"))
+        await store.request("promise.create", root("a.1"))
+        await acquire(store, "a.1")
+        held = {"id": "exec:a.1", "version": 1}
+        by_settling = {"kind": "promise.settle", "data": settle("exec:a.1" if ended == "task.fulfill" else "exec:a")}
+        ends = {"id": "exec:a.1"} if ended == "task.halt" else {**held, "action": by_settling}
+
+        def made(n: int) -> asyncio.Future[Answer]:
+            step = promise(f"exec:a.1.{n}", resonate_scope="local")
+            return store.post("task.fence", {**held, "action": {"kind": "promise.create", "data": step}})
+
+        together = threading.Event()
+        store._submit(Job(lambda _tx, _nothing: Answer(200, {"after": together.wait(10)}), Nothing(), True, ""))
+        first, end, second = made(1), store.post(ended, ends), made(2)
+        together.set()
+        assert (await first).status == (await end).status == 200
+        with pytest.raises(StoreRefused) as refused:
+            await second
+        assert refused.value.status == 409
+        assert await status(store, "promise.get", {"id": "exec:a.1.2"}) == 404
 
 
 async def test_deaths_of_engines_count_apart_from_failures(tmp_path: Path) -> None:

@@ -75,6 +75,33 @@ async def test_five_sessions_share_two_places(tmp_path: Path, seen: Seen) -> Non
         assert not [event for event in seen.events if isinstance(event, PoolHeld)]
 
 
+async def test_a_worker_that_was_begun_before_the_store_was_open_is_the_first_sessions(
+    tmp_path: Path, seen: Seen
+) -> None:
+    engine = opened(tmp_path, seen, 2)
+    engine.start_worker()
+    assert engine._pool._filling is not None
+    await engine._pool._filling
+    assert engine.workers.idle == 1
+    async with engine:
+        assert (await (await engine.session("first")).execute("1 + 1")).value == 2
+        assert (engine.workers.hits, engine.workers.idle, engine.workers.live) == (1, 0, 1)
+        assert (await (await engine.session("second")).execute("1 + 1")).value == 2
+        assert (engine.workers.hits, engine.workers.idle, engine.workers.live) == (1, 0, 2)
+
+
+async def test_a_worker_that_was_begun_ends_with_an_engine_that_was_never_open(tmp_path: Path, seen: Seen) -> None:
+    engine = opened(tmp_path, seen, 2)
+    engine.start_worker()
+    assert engine._pool._filling is not None
+    await engine._pool._filling
+    assert engine.workers.idle == 1
+    await engine.close()
+    assert (engine.workers.idle, engine.workers.live) == (0, 0)
+    with pytest.raises(durable.EngineClosed):
+        await engine.open()
+
+
 async def test_the_one_without_work_for_longest_gives_its_place(tmp_path: Path, seen: Seen) -> None:
     async with opened(tmp_path, seen, 2) as engine:
         first, second, third = [await engine.session(name) for name in ("first", "second", "third")]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -70,6 +73,39 @@ async def test_a_fresh_forked_worker_is_as_a_cold_one(tmp_path: Path, monkeypatc
     assert found == reference
     assert found["cwd"] == str(tmp_path)
     assert found["leader"] is True
+
+
+AHEAD = """
+from bridge.launch.zygote_start import fork_ahead
+fork_ahead()
+import asyncio, json, sys
+from bridge.launch.launcher import ColdLauncher
+from bridge.launch.zygote import Zygote
+from bridge.launch.zygote_start import _ahead
+from tests.protocol.desk import running
+async def main():
+    forked_pid, zygote, spawned = _ahead[0].pid, Zygote(), Zygote()
+    zygote.start()
+    async with running((), ColdLauncher()) as cold, running((), zygote) as ahead, running((), spawned) as usual:
+        abouts = [await desk.value(sys.argv[1]) for desk in (cold, ahead)]
+        modules = [await desk.value("import sys\\n[*sys.modules]") for desk in (usual, ahead)]
+    assert zygote.pid == forked_pid and spawned.pid != forked_pid
+    print(json.dumps([abouts, modules]))
+    for each in (zygote, spawned):
+        await each.close()
+asyncio.run(main())
+"""
+
+
+def test_a_worker_of_a_zygote_that_its_engine_forked_is_as_a_cold_one() -> None:
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-P", "-c", AHEAD, ABOUT]
+    environment = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(command, env=environment, stdin=subprocess.PIPE, capture_output=True, text=True, check=True)
+    (cold, ahead), (usual, modules) = json.loads(done.stdout)
+    assert ahead == cold
+    assert set(modules) - set(usual) == {"bridge.launch.zygote_start"}, "what only the engine needs"
+    assert done.stderr == ""
 
 
 async def test_it_starts_where_a_cold_one_does_when_the_directory_is_gone(

@@ -212,7 +212,7 @@ def _observer(out: Out) -> events.Observer:
         match event:
             case events.PeerDead(engine, tasks):
                 out.say(f"engine {engine[:8]} is gone; {tasks} of its executions are free to go on")
-            case events.ExecutionHalted():
+            case events.ExecutionHalted() | events.StoreRegressed():
                 out.say(str(event))
             case events.BackgroundFailed(what, error):
                 out.say(f"{what}: {error}")

@@ -17,7 +17,7 @@ from resonate.types import PromiseRecord
 
 from durable.core import observers
 from durable.core.clock import now_ms
-from durable.core.errors import DurableError
+from durable.core.errors import DurableError, Halted
 from durable.core.events import Event, Observer, StepBegun, StepRecorded, StepRetried
 from durable.core.ids import PREFIX, TRACEPARENT
 from durable.functions.pass_data import Activation
@@ -26,11 +26,13 @@ from durable.functions.replay.recorded_promises import ExecutionRecord
 from durable.functions.replay.recorder import Recorder
 from durable.functions.replay.states import ExecutionPassEvent, ExecutionPassState, step_execution_pass
 from durable.functions.resonate.sdk import PlatformError, Suspended
+from durable.functions.resonate.stay_room import STAY_LOOK_S, StayRoom
 from durable.functions.resonate.store_ports import HaltTask, internal, record_of
 from durable.store.port import StoreFace
+from durable.store.waiters import Follower
 
 if TYPE_CHECKING:
-    from durable.functions.replay.function_pass import FunctionPass
+    from durable.functions.replay.function_pass import FunctionPass, UnderWay
 
 WATCH_AFTER_S = 0.005
 """Steps that take longer than this have what is waited for beside them watched; most are shorter."""
@@ -66,6 +68,7 @@ class ExecutionPass:
         begun: Callable[[], None],
         seed: str,
         checks: bool = False,
+        room: StayRoom | None = None,
     ) -> None:
         self.promise_id = promise_id
         self.checks = checks
@@ -103,6 +106,21 @@ class ExecutionPass:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watched: set[str] = set()
         self._watching: asyncio.TimerHandle | None = None
+        self._room = room
+        """Where it may stay while it only waits for children; None where it never does."""
+        self._children: dict[str, str] = {}
+        """The promises of the child executions that its functions began or found, by link."""
+        self._followed: dict[str, Follower] = {}
+        self._staying: asyncio.TimerHandle | None = None
+        """The next look whether it stays on."""
+        self._heard_at = 0.0
+        """When a child's end was heard of last, or it began to stay: the loop's time."""
+        self._ran_at = 0.0
+        """When a child was last seen to run here."""
+        self._held_up = False
+        """Whether a child is held up: it stays no more, so that whoever waits is told."""
+        self.gone = False
+        """Whether its promise was settled or halted while it only waited: nothing is to be recorded of its end."""
         self.outcome: asyncio.Future[Any] = self._loop.create_future()
         """The function's JSON result; or Rejection, Suspended, PlatformError."""
 
@@ -237,15 +255,20 @@ class ExecutionPass:
         if self.over or self.checks:
             return
         if self._active:
-            if self._watching is None and any(each.waits for each in self.passes):
-                self._watching = self._loop.call_later(WATCH_AFTER_S, self._watch)
-            return
-        waits = [promise_id for each in self.passes for promise_id in each.externals()]
-        if not waits:  # a function that waits for nothing has ended, as a deadlock
+            self._watch_soon()
+        elif not any(each.waits for each in self.passes):  # one that waits for nothing has ended, as a deadlock
             self.fail(RuntimeError("a pass goes on, and nothing can bring it further"))
-            return
+        elif not self._stays():
+            self._suspend()
+
+    def _suspend(self) -> None:
+        waits = [promise_id for each in self.passes for promise_id in each.externals()]
         self.waits = list(dict.fromkeys(waits))
         self._end(ExecutionPassEvent.SUSPEND, Suspended())
+
+    def _watch_soon(self) -> None:
+        if self._watching is None and any(each.waits for each in self.passes):
+            self._watching = self._loop.call_later(WATCH_AFTER_S, self._watch)
 
     def _watch(self) -> None:
         """While steps run here: learn what promises of others come to, and deliver it at once (R2)."""
@@ -254,17 +277,107 @@ class ExecutionPass:
             return
         for each in self.passes:
             for promise_id in [*each.externals()]:
-                if promise_id not in self._watched:
+                if promise_id not in self._watched and promise_id not in self._followed:
                     self._watched.add(promise_id)
                     self.spawn(self._settled(each, promise_id))
 
     async def _settled(self, function_pass: FunctionPass, promise_id: str) -> None:
+        child = self._children.get(promise_id)
         try:
-            await self._store.settled(promise_id)
+            await self._store.settled(child or promise_id, halts=child is not None)
             promise = (await self._store.request("promise.get", {"id": promise_id})).data["promise"]
+        except Halted:
+            self.hold_up()
+            return
         except DurableError:
             return  # the suspension asks again
+        self._heard_at = self._loop.time()
         function_pass.arrived(promise_id, record_of(promise))
+
+    # -- children that run here -----------------------------------------------------------------------------------
+
+    def knows_child(self, link: str, child: str) -> None:
+        """Note the child execution that a link stands for, by their promises."""
+        self._children[link] = child
+
+    def follow_child(self, function_pass: FunctionPass, link: UnderWay) -> None:
+        """Have it delivered as soon as the link is settled: to be called before the link is made."""
+        if self._store.local is None:
+            return
+
+        def settled(promise: dict[str, Any]) -> None:
+            self._unfollow(link.promise_id)
+            self._heard_at = self._loop.time()
+            function_pass.heard(link, record_of(promise))
+
+        self._follow(link.promise_id, Follower(settled, self._children[link.promise_id], self.hold_up))
+
+    def _follow(self, promise_id: str, follower: Follower) -> None:
+        assert self._store.local is not None
+        self._followed[promise_id] = follower
+        self._store.local.follow(promise_id, follower)
+
+    def _unfollow(self, promise_id: str) -> None:
+        follower = self._followed.pop(promise_id, None)
+        if follower is not None and self._store.local is not None:
+            self._store.local.unfollow(promise_id, follower)
+
+    def _stays(self) -> bool:
+        """Whether it stays in memory where it can only wait: children that it began run on this engine (R12)."""
+        if self._held_up or self._room is None or not self.recorder.wrote:
+            return False
+        if self._staying is None:
+            if self._awaited_child() is None or not self._room.enter():
+                return False
+            self._heard_at = self._loop.time()
+            self._staying = self._loop.call_later(STAY_LOOK_S, self._look_whether_it_stays)
+            self._follow(self.promise_id, Follower(self._go_away, self.promise_id, self._go_away))
+        if len(self._followed) <= sum(each.waiting for each in self.passes):  # its own promise is followed too
+            self._watch_soon()
+        return True
+
+    def _awaited_child(self) -> str | None:
+        """A child that is waited for."""
+        waits = (promise_id for each in self.passes for promise_id in each.externals())
+        return next((self._children[promise_id] for promise_id in waits if promise_id in self._children), None)
+
+    def _runs_child(self) -> bool:
+        assert self._room is not None
+        waits = (promise_id for each in self.passes for promise_id in each.externals())
+        return any(self._room.runs(self._children[link]) for link in waits if link in self._children)
+
+    def _look_whether_it_stays(self) -> None:
+        assert self._room is not None
+        if self.over:
+            return
+        now = self._loop.time()
+        if self._runs_child():
+            self._ran_at = now
+        if self._active or self._room.goes_on(now - self._heard_at, now - max(self._ran_at, self._heard_at)):
+            self._staying = self._loop.call_later(STAY_LOOK_S, self._look_whether_it_stays)
+        else:
+            self._suspend()
+
+    def hold_up(self) -> None:
+        """A child is held up, by a halt: what waits for this execution hears of it once it is suspended (T1)."""
+        self._held_up = True
+        if self._staying is not None and not self._active and not self.over:
+            self._suspend()
+
+    def _go_away(self, _promise: dict[str, Any] | None = None) -> None:
+        """Its promise was settled or halted: while it only waits it ends without a word."""
+        if not self._active and not self.over:
+            self.gone = True
+            self._suspend()
+
+    def _leave_room(self) -> None:
+        if self._staying is not None:
+            assert self._room is not None
+            self._room.leave()
+            self._staying.cancel()
+            self._staying = None
+        for promise_id in [*self._followed]:
+            self._unfollow(promise_id)
 
     def cancel(self) -> None:
         """The execution is to end: every function in it is told, in the order in which a replay would (R10).
@@ -349,6 +462,7 @@ class ExecutionPass:
         self._go(ExecutionPassEvent.DROP)
         if self._watching is not None:
             self._watching.cancel()
+        self._leave_room()
         for task in [*self._tasks]:
             task.cancel()
         for each in [*self.passes]:

@@ -76,6 +76,8 @@ class UnderWay(msgspec.Struct, eq=False):
     task: asyncio.Task[PromiseRecord] | None = None
     performed: asyncio.Future[PromiseRecord] | None = None
     """For another operation that goes on from this one."""
+    heard: PromiseRecord | None = None
+    """The settled promise, heard of before the answer that says it was made."""
 
     @property
     def name(self) -> str:
@@ -495,6 +497,8 @@ class FunctionPass:
     def _came(self, found: UnderWay, record: PromiseRecord) -> None:
         if self._over or found.record is not None:
             return
+        if record.state == "pending" and found.heard is not None:
+            record = found.heard
         if record.state == "pending":
             if found.stopped and record.id != found.promise_id:  # a retry, which comes no more
                 self._perform(found, record)
@@ -523,6 +527,13 @@ class FunctionPass:
                 self._perform(found, record)
         self.run.look()
 
+    def heard(self, found: UnderWay, record: PromiseRecord) -> None:
+        """An operation's promise was settled, maybe before it is known here that it was made."""
+        if found.waits_for == record.id:
+            self.arrived(record.id, record)
+        else:
+            found.heard = record
+
     def wait_for(self, found: UnderWay, promise_id: str) -> None:
         """An operation waits for this promise of others; "" for none any more."""
         self._waiting.pop(found.waits_for, None)
@@ -534,6 +545,11 @@ class FunctionPass:
     def waits(self) -> bool:
         """Whether the function waits for a promise of others."""
         return bool(self._waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How many promises of others the function waits for."""
+        return len(self._waiting)
 
     def externals(self) -> Iterable[str]:
         """The promises of others that the function waits for."""

@@ -51,15 +51,20 @@ class Recorder:
         self._version = version
         self._order = asyncio.Lock() if fence is None else None
         """With the store elsewhere requests may overtake each other, and the record must have no gaps."""
+        self.wrote = False
+        """Whether anything was created or settled under this lease: the attempt counts as progress (S6)."""
 
     async def create(self, request: PromiseCreateReq) -> PromiseRecord:
         """Create a promise, or find the one of that id. PlatformError."""
         what = f"record {request.id.removeprefix('exec:')}"
         sent = self._sender.task_fence_create(self._task_id, self._version, request)
         if self._order is None:
-            return (await _recording(what, sent)).promise
-        async with self._order:
-            return (await _recording(what, sent)).promise
+            record = (await _recording(what, sent)).promise
+        else:
+            async with self._order:
+                record = (await _recording(what, sent)).promise
+        self.wrote = True
+        return record
 
     def post(self, request: PromiseCreateReq) -> Posted | None:
         """Post the creation of a promise where the lease surely holds and there is none yet; else None (R7)."""

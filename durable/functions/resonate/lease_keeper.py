@@ -42,6 +42,10 @@ class HeldTasks:
         """Whether a pass runs under the task's lease of that version."""
         return self._versions.get(task_id) == version
 
+    def runs(self, task_id: str) -> bool:
+        """Whether a pass of the task runs here."""
+        return task_id in self._versions
+
     def versions(self) -> dict[str, int]:
         """The version of the lease of each task that is held now."""
         return self._versions.copy()

@@ -28,14 +28,16 @@ from resonate.observability import Event
 from resonate.transport import ExecuteMsg, Message, Transport
 from resonate.types import PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskData, Value
 
-from durable.core.clock import sleep
+from durable.core.clock import is_replaced, sleep
 from durable.core.definition_id import spellings
 from durable.core.limits import LEASE_MS
 from durable.functions.definition import Retry
 from durable.functions.replay.recorder import FencedWrites, Recorder
 from durable.functions.resonate.fence import Fence
 from durable.functions.resonate.lease_keeper import HeldTasks
+from durable.functions.resonate.stay_room import StayRoom
 from durable.functions.resonate.store_ports import AcquiredTask, Lifecycle, internal, record_of
+from durable.queues.queue_place import QUEUE
 from durable.records.codec import StripPickle
 from durable.store.operations.execution_slots import Slots
 from durable.store.port import SdkConnection
@@ -58,8 +60,8 @@ class TaskPorts(FencedWrites, Protocol):
 class PassTask:
     """The task of an execution whose function is passed here now, as far as the pass needs it."""
 
-    __slots__ = ("_ports", "_version", "begun", "created_at", "first", "id", "origin_id", "record", "seed", "tags",
-                 "timeout_at", "waits")  # fmt: skip
+    __slots__ = ("_ports", "_version", "begun", "created_at", "first", "id", "origin_id", "record", "room", "seed",
+                 "tags", "timeout_at", "waits")  # fmt: skip
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class PassTask:
         version: int,
         ports: TaskPorts | None = None,
         record: dict[str, Any] | None = None,
+        room: StayRoom | None = None,
     ) -> None:
         self._ports = ports
         self.record = record
@@ -86,7 +89,9 @@ class PassTask:
         self.begun = False
         """Whether the function made an operation: it is not tried again by its retry policy when it raises."""
         self.waits: list[str] = []
-        """The promises that it waits for; set before Suspended is raised."""
+        """The promises that it waits for; set before Suspended is raised. None where its end is recorded already."""
+        self.room = None if QUEUE in promise.tags or is_replaced() else room
+        """Where its pass may stay while it only waits. What stands in a queue does not: it would hold a place there."""
 
     def mark_begun(self) -> None:
         self.begun = True
@@ -139,6 +144,7 @@ class TaskRunner:
         """Tasks that wait here for a slot."""
         self.slots = Slots(concurrency)
         self.places = asyncio.Semaphore(concurrency)
+        self._room = StayRoom(held, self.slots)
         self.jobs: set[asyncio.Task[Any]] = set()
         self.stopping = False
 
@@ -273,6 +279,9 @@ class TaskRunner:
             settle = PromiseSettleReq(id=promise.id, state=outcome.state, value=outcome.value)
             await self._ports.task_fulfill(task_id, version, settle)
             return True
+        if not outcome:  # its promise was settled or halted while it only waited
+            self._lifecycle.suspended(task_id, [])
+            return True
         waits = [PromiseRegisterCallbackData(awaited=awaited, awaiter=task_id) for awaited in outcome]
         return bool(await self._ports.task_suspend(task_id, version, waits) == "suspended")
 
@@ -290,7 +299,7 @@ class TaskRunner:
         found = self._found(name, number)
         if promise.state != "pending":
             return self._as_settled(promise)
-        return await self._pass(PassTask(promise, version, self._ports, record), data, *found)
+        return await self._pass(PassTask(promise, version, self._ports, record, self._room), data, *found)
 
     def _found(self, name: str, version: int) -> tuple[PassFunction, Retry]:
         """The function under it, or under another spelling of the name (specs/execution.md, Identity)."""

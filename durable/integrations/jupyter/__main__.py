@@ -1,50 +1,79 @@
-"""The process of a kernel: `python -P -m durable.integrations.jupyter -f CONNECTION_FILE`."""
+"""The process of a kernel: `python -P -m durable.integrations.jupyter -f CONNECTION_FILE [--store S] [--profile P]`.
+
+What is imported here is what a kernel's start waits for.
+"""
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from bridge.launch.zygote_start import start_ahead
+from durable.integrations.jupyter.early_listening import listen_early
+
+USAGE = "usage: python -m durable.integrations.jupyter -f FILE [--store STORE] [--profile open|isolated]"
+
+
+class _Options(NamedTuple):
+    """`connection` is the file in which Jupyter says what to bind; `profile` is how the session's worker is held."""
+
+    connection: str
+    store: str | None
+    profile: str | None
+
+
+def _options(arguments: list[str]) -> _Options:
+    """Read what a kernelspec gives, without argparse, whose import a start would wait for. SystemExit says what is"""
+    given: dict[str, str] = {}
+    left = list(arguments)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if name not in ("-f", "--store", "--profile") or not (equals or left):
+            raise SystemExit(f"{USAGE}\nnot {' '.join([name, *left])!r}")
+        given[name] = value if equals else left.pop(0)
+    if "-f" not in given or given.get("--profile", "open") not in ("open", "isolated"):
+        raise SystemExit(USAGE)
+    return _Options(given["-f"], given.get("--store"), given.get("--profile"))
 
 
 def main(arguments: list[str]) -> int:
     """Serve until told to end. The exit code."""
-    parser = argparse.ArgumentParser(prog="durable.integrations.jupyter", description=__doc__)
-    parser.add_argument("-f", dest="connection", metavar="FILE", required=True, help="Where Jupyter says what to bind.")
-    parser.add_argument("--store", help="The store of the notebook's session.")
-    parser.add_argument("--profile", choices=["open", "isolated"], help="How the session's worker is held.")
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     gc.disable()  # until the engine is imported: what is made by that stays
     os.environ["DURABLE_NOTEBOOK"] = "1"
     notebook = os.environ.pop("JPY_SESSION_NAME", None)
-    _start_worker(options.profile)
     with open(options.connection, encoding="utf-8") as file:
         connection = json.load(file)
+    listening = listen_early(connection)
+    _start_worker(options.profile, listening.values())
     import asyncio
 
-    return asyncio.run(_serve(connection, options, notebook or str(connection.get("jupyter_session") or "") or None))
+    notebook = notebook or str(connection.get("jupyter_session") or "") or None
+    return asyncio.run(_serve(connection, listening, options, notebook))
 
 
-def _start_worker(profile: str | None) -> None:
+def _start_worker(profile: str | None, listening: Iterable[int]) -> None:
     """Let the worker's process import what it needs, while this one does the same. The engine takes it over."""
+    from bridge.launch.zygote_start import fork_ahead, start_ahead
+
     with suppress(OSError):  # the engine says so
         if profile == "isolated":
             from bridge.confine.confinement import kept_environment
 
             start_ahead(("bridge.confine.apply",), kept_environment(os.environ))
         else:
-            start_ahead((), os.environ)
+            fork_ahead(listening)
 
 
-async def _serve(connection: dict[str, object], options: argparse.Namespace, notebook: str | None) -> int:
+async def _serve(
+    connection: dict[str, object], listening: Mapping[str, int], options: _Options, notebook: str | None
+) -> int:
     import asyncio
 
     from durable.integrations.jupyter.kernel import Kernel, KernelOptions
@@ -53,7 +82,7 @@ async def _serve(connection: dict[str, object], options: argparse.Namespace, not
 
     directory = Path.cwd()
     kernel = Kernel(
-        KernelSockets(connection),
+        KernelSockets(connection, listening),
         KernelOptions(
             store=options.store,
             session=unnamed(options.connection) if notebook is None else session_name(notebook, directory),

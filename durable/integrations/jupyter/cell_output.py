@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from durable.records.displays import DISPLAY, Display
 from durable.sessions.output.live_output import OutputEvent
@@ -17,22 +18,21 @@ type Publish = Callable[[str, dict[str, Any], dict[str, Any], list[bytes]], None
 """Takes a message: its type, content, metadata, buffers."""
 
 
-@dataclass(slots=True)
-class CellOutput:
+class CellOutput(msgspec.Struct, eq=False):
     """The output of one cell on its way to front ends."""
 
     publish: Publish
     execution_count: int = 0
     hides_result: bool = False
-    parents: Mapping[str, str] = field(default_factory=dict)
+    parents: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Ids of front ends' messages by what the worker calls them, for widgets that take the output of a cell."""
-    comms: dict[str, str] = field(default_factory=dict)
+    comms: dict[str, str] = msgspec.field(default_factory=dict)
     """The targets of comms that are open, by id."""
     has_result: bool = False
-    payloads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    payloads: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     """Wishes of the code to the front end, by source: of each the last one, which its reply has."""
     _stream: str = ""
-    _texts: list[str] = field(default_factory=list)
+    _texts: list[str] = msgspec.field(default_factory=list)
     _chars: int = 0
 
     def add(self, event: OutputEvent) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from durable.core.errors import Conflict, DurableError, Halted, StoreError, StoreFull, StoreUnreachable
 from durable.core.events import BackgroundFailed, Event, SessionRestored, log_event
 from durable.core.limits import INTERRUPT_GRACE_S
+from durable.engine.engine import Engine
 from durable.functions.failures import read_document, rebuild
 from durable.integrations.jupyter.cell_output import CellOutput
 from durable.integrations.jupyter.code_checks import help_asked, hides_result, split_magic
@@ -25,6 +26,7 @@ from durable.integrations.jupyter.open_question import OpenQuestion
 from durable.integrations.jupyter.restore_report import first_line, report_of
 from durable.records.result import Result
 from durable.sessions.output.live_output import Rewound
+from durable.store.changes import StoreChange
 from durable.store.rows import PromiseRow
 
 DEAF_S = 2 * INTERRUPT_GRACE_S
@@ -87,8 +89,21 @@ class CellRunner:
                 )
             await self._tell_of_moved()
             self._question = OpenQuestion(self._sockets, notebook.engine, self._inputs, store)
-            notebook.engine.on_prompt(self._asked)
+            self._ask_when_asked(notebook.engine, at_once=bool(unfinished))
             self._beside = asyncio.create_task(self._tell_beside())
+
+    def _ask_when_asked(self, engine: Engine, *, at_once: bool) -> None:
+        """Ask questions from the first one on: what that takes is imported with it, or `at_once`."""
+        if at_once or engine.store.local is None:
+            engine.on_prompt(self._asked)
+            return
+
+        def look(change: StoreChange) -> None:
+            if change.prompts or change.foreign:
+                stop()
+                engine.on_prompt(self._asked)
+
+        stop = engine.store.watch(look)
 
     async def _tell_of_moved(self) -> None:
         """Say where the variables of a notebook with another name are, when this one has none."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import platform
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from durable.core.errors import DurableError
+from durable.core.frozen_record import FrozenRecord
 from durable.integrations.jupyter.code_checks import completeness
 from durable.integrations.jupyter.kernel_sockets import KernelSocket, KernelSockets
 from durable.integrations.jupyter.kernel_wire import NOBODY, PROTOCOL, KernelMessage
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 ABORTED: dict[str, Any] = {"status": "aborted"}
 
 
-@dataclass(frozen=True, slots=True)
-class KernelOptions:
+class KernelOptions(FrozenRecord, frozen=True):
     """How a kernel was installed, and what it was started for."""
 
     store: str | None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from durable.core.errors import ProtocolError
@@ -68,10 +69,12 @@ class KernelSocket:
 class KernelSockets:
     """Bound as a connection file says; messages go out signed."""
 
-    def __init__(self, connection: dict[str, Any]) -> None:
+    def __init__(self, connection: dict[str, Any], listening: Mapping[str, int] = MappingProxyType({})) -> None:
+        """`listening`: descriptors that listen already, by the names of their ports; they are taken over."""
         self._wire = KernelWire(str(connection.get("key") or "").encode())
         self._context = zmq.Context()
         self._connection = connection
+        self._listening = listening
         self.shell = self._bind(zmq.ROUTER, "shell_port")
         self.control = self._bind(zmq.ROUTER, "control_port")
         self.stdin = self._bind(zmq.ROUTER, "stdin_port")
@@ -79,7 +82,7 @@ class KernelSockets:
         self._heart = zmq.Context()
         echo = self._heart.socket(zmq.ROUTER)
         echo.linger = 0
-        echo.bind(self._address("hb_port"))
+        self._bind_at(echo, "hb_port")
         threading.Thread(target=_beat, args=(echo,), daemon=True, name="heartbeat").start()
         self._iopub.listen(self._welcome)
 
@@ -97,8 +100,13 @@ class KernelSockets:
             socket.setsockopt(zmq.SNDHWM, 0)  # as much as is printed: a front end that lost some would not know
         if kind == zmq.ROUTER:
             socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        socket.bind(self._address(port))
+        self._bind_at(socket, port)
         return KernelSocket(socket)
+
+    def _bind_at(self, socket: Any, port: str) -> None:
+        if port in self._listening:
+            socket.setsockopt(zmq.USE_FD, self._listening[port])
+        socket.bind(self._address(port))
 
     def _welcome(self, frames: list[bytes]) -> None:
         """Tell a front end that it is heard (iopub_welcome)."""

@@ -6,13 +6,13 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from durable.core.errors import ProtocolError
+from durable.core.frozen_record import FrozenRecord
 
 PROTOCOL = "5.4"
 """The version of Jupyter's messaging that is spoken."""
@@ -24,8 +24,7 @@ _decode = msgspec.json.Decoder(dict[str, Any] | None).decode
 """Some front ends write null for what is empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelMessage:
+class KernelMessage(FrozenRecord, frozen=True):
     """One message from a front end. `identities` say where a reply goes."""
 
     identities: tuple[bytes, ...]
@@ -50,18 +49,14 @@ NOBODY = KernelMessage((), {}, {}, {}, {})
 """Stands where output belongs to no request."""
 
 
-@dataclass(slots=True)
 class KernelWire:
     """The key of one kernel, and the id of its own Jupyter session."""
 
-    key: bytes
-    name: str = field(default_factory=lambda: os.urandom(16).hex())
-    _count: int = 0
-    _unsigned: hmac.HMAC | None = None
-
-    def __post_init__(self) -> None:
-        if self.key:
-            self._unsigned = hmac.new(self.key, digestmod=hashlib.sha256)
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.name = os.urandom(16).hex()
+        self._count = 0
+        self._unsigned = hmac.new(key, digestmod=hashlib.sha256) if key else None
 
     def pack(
         self,

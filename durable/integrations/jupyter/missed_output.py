@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from durable.core.frozen_record import FrozenRecord
 from durable.integrations.jupyter.kernel_history import code_of
 from durable.integrations.jupyter.kernel_wire import KernelMessage
 from durable.integrations.jupyter.notebook_name import is_set_aside, notebook_path
@@ -23,8 +23,7 @@ SESSIONS_MAX = 100
 """Sessions that are looked at for one whose notebook has moved."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ran:
+class _Ran(FrozenRecord, frozen=True):
     execution: str
     client: str
     number: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from durable.core.errors import (
     WorkerDied,
 )
 from durable.core.events import Event, SessionRestored, log_event
+from durable.core.frozen_record import FrozenRecord
 from durable.engine.engine import Engine
 from durable.executions.states import OPEN
 from durable.integrations.jupyter.notebook_name import is_set_aside, set_aside_name
@@ -46,24 +46,21 @@ HISTORY_ROWS_MAX = 1_000
 """Cells that are looked through for a front end's history."""
 
 
-@dataclass(frozen=True, slots=True)
-class CellValue:
+class CellValue(FrozenRecord, frozen=True):
     """The text of the value that a cell's code ended with, before that is recorded; empty where it has none."""
 
     text: str
 
 
-@dataclass(slots=True)
 class NotebookSession:
     """One notebook's session on an open engine."""
 
-    engine: Engine
-    session: Session
-    beside: OutputReader
-    _printed: Changes = field(default_factory=Changes)
-
-    def __post_init__(self) -> None:
-        own, store = ids.session_output(self.name), self.engine.store
+    def __init__(self, engine: Engine, session: Session, beside: OutputReader) -> None:
+        self.engine = engine
+        self.session = session
+        self.beside = beside
+        self._printed = Changes()
+        own, store = ids.session_output(self.name), engine.store
 
         def look(change: StoreChange) -> None:
             if change.foreign or own in change.output or store.local is None:
@@ -82,8 +79,10 @@ class NotebookSession:
     ) -> NotebookSession:
         """Open the store and the session. StoreError and its kin, Conflict, Unenforceable."""
         engine = Engine(store, parked=PARKED_S, observer=observer)
-        await engine.open()
+        if profile != "isolated":
+            engine.start_worker()
         try:
+            await engine.open()
             session = await engine.session(name, profile=profile)
             if session.language != "python":
                 raise Conflict(f"session {name!r} speaks {session.language}; a notebook's cells are Python")

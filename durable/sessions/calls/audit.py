@@ -5,11 +5,11 @@ specs/permission.md), so that a flood of calls is no flood of entries.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from capabilities.call import CapabilityCall
 from capabilities.permissions.policy import PolicyDecision
 from durable.core.background import retrieved
+from durable.core.frozen_record import FrozenRecord
 from durable.store.port import StoreFace
 
 REPEATS_S = 1.0
@@ -20,8 +20,7 @@ KINDS_MAX = 1_000
 """Different decisions that are counted at a time; more are written at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(FrozenRecord, frozen=True):
     """A decision, or a change of permissions (`execution` is "" then). `at` in ms since the epoch.
 
     `verdict`: allowed, denied, limited, granted, revoked, reloaded. `policy`: the version that decided.

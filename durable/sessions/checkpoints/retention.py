@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 VARIABLE = "DURABLE_BLOBS"
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(FrozenRecord, frozen=True):
     """Which checkpoints of a session stay beside its newest, which always does.
 
     last: so many of the newest. age: those among them that are younger, in seconds or as a timedelta; None: however

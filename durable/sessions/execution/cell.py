@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -112,23 +111,22 @@ type Outcome = CellDone | Failed | CellHalted | Gone | Died
 type Turn = Outcome | CellWaits
 
 
-@dataclass(slots=True)
-class Pass:
+class Pass(msgspec.Struct, eq=False):
     """One pass of a cell through a worker: what it printed, which calls are open, what the leaf is to be told."""
 
     promise_id: str
     cell: CellParam
     journal: Journal
     copy: StoredCopy
-    open_calls: dict[int, str] = field(default_factory=dict)
+    open_calls: dict[int, str] = msgspec.field(default_factory=dict)
     kept_max: int = KEPT_CHARS_MAX
-    rows: list[CopyRow] = field(default_factory=list)
-    recent: Recent = field(default_factory=Recent)
+    rows: list[CopyRow] = msgspec.field(default_factory=list)
+    recent: Recent = msgspec.field(default_factory=Recent)
     whole: bool = True
     state: CellPassState = CellPassState.RUNNING
     earlier: str = ""
     """Text that threads and tasks printed before it, since the execution before."""
-    failures: list[str] = field(default_factory=list)
+    failures: list[str] = msgspec.field(default_factory=list)
     """Threads and tasks that ended with an error since then."""
     not_saved: str = ""
     """Why the namespace could not be captured at its end."""
@@ -142,8 +140,8 @@ class Pass:
     """Whether unjournaled code is a cell of `In` and `Out`, with a number."""
     traceparent: str = ""
     """The trace context that its code is run in, where somebody traces."""
-    execution_id: str = field(init=False)
-    _turn: asyncio.Event = field(default_factory=asyncio.Event)
+    execution_id: str = ""
+    _turn: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.execution_id = self.promise_id.removeprefix("exec:")

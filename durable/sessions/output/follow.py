@@ -28,6 +28,7 @@ class LiveReader:
         self.engine = engine
         """Whose it reads; another one of the same store may take its place."""
         self._execution_id = execution_id
+        self._fresh = fresh
         self._stored = OutputReader(execution_id, offset, fresh=fresh)
         self._recent: Recent | None = None
 
@@ -35,6 +36,9 @@ class LiveReader:
         """All that is new."""
         reads = self.engine.store.reads
         await self._stored.begin(reads)
+        fresh, self._fresh = self._fresh, False
+        if fresh and self.engine.host.recent(self._execution_id)[0] is None:
+            return  # it has not begun, and nothing is stored: whoever begins it changes the store
         while True:
             recent, here = self.engine.host.recent(self._execution_id)
             begun, self._recent = recent is not self._recent, recent

@@ -247,6 +247,12 @@ class SessionHost:
         for session in self._live.values():
             session.kill_worker()
 
+    def forget_all(self) -> None:
+        """Drop what this engine remembers of its sessions: what is in the store counts again."""
+        sessions, self._live = list(self._live.values()), {}
+        for session in sessions:
+            beside(session.close())
+
     async def close(self) -> None:
         """End every worker, as a crash would."""
         self._looking.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,4 +113,6 @@ def exceeded_by(problem: str, limits: Limits, execution: str, traceback: str = "
 
 def forget_directory(store: StoreFace, session: str) -> None:
     """Remove the files of a session that was closed."""
-    shutil.rmtree(directory_of(store, session), ignore_errors=True)
+    from shutil import rmtree  # it brings compression with it
+
+    rmtree(directory_of(store, session), ignore_errors=True)

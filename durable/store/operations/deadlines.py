@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.limits import HELD_ELSEWHERE_MS, QUEUE_AHEAD_MS, RETRY_MAX_MS
-from durable.store.operations import queue_entries, schedules
+from durable.store.operations import queue_entries
 from durable.store.operations.cancellation import overdue
 from durable.store.operations.leases import asked_for
 from durable.store.operations.row_records import load_tags
@@ -27,6 +27,7 @@ _FIRST_DEADLINES = _deadlines("")
 _NEXT_DEADLINES = _deadlines(" AND (timeout_at, length(id), id) > (?, ?, ?)")
 DEADLINES_MAX = 2**53
 """More promises than are due at any time."""
+_SCHEDULE_DUE = "SELECT 1 FROM schedules WHERE paused=0 AND next_run_at <= ? LIMIT 1"
 _DEADLINE_LEASE = (
     "SELECT id, pid, version, ttl FROM tasks WHERE state='acquired' AND lease_at <= ? ORDER BY lease_at, id"
 )
@@ -43,7 +44,9 @@ def sweep(tx: Tx, most: int = DEADLINES_MAX) -> bool:
         return False
     overdue(tx)
     queue_entries.ripen(tx)
-    if not tx.debug:
+    if not tx.debug and tx.row(_SCHEDULE_DUE, (tx.now,)) is not None:
+        from durable.store.operations import schedules  # most stores have none
+
         schedules.fire(tx)
     for task_id, pid, version, ttl in tx.rows(_DEADLINE_LEASE, (tx.now,)):
         if not tx.lock_promise_if_free(task_id):
@@ -101,5 +104,8 @@ def follow_clock(tx: Tx) -> None:
         "UPDATE queues SET next_start_at=?1+rate_ms WHERE rate_ms IS NOT NULL AND next_start_at > ?1+rate_ms+?2",
         (tx.now, QUEUE_AHEAD_MS),
     )
-    schedules.follow_clock(tx)
+    if tx.row("SELECT 1 FROM schedules LIMIT 1", ()) is not None:
+        from durable.store.operations import schedules
+
+        schedules.follow_clock(tx)
     tx.effects.rescan = True

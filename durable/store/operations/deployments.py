@@ -159,7 +159,9 @@ def of_child(tx: Tx, session: str | None, recorded: str | None) -> str | None:
     """
     if session is not None or recorded is not None:
         return recorded
-    return None if tx.row("SELECT 1 FROM deployments LIMIT 1") is None else ""
+    if tx.fences.deployments is None:
+        tx.fences.deployments = tx.row("SELECT 1 FROM deployments LIMIT 1") is not None
+    return "" if tx.fences.deployments else None
 
 
 def is_pinned(function: str, session: str | None) -> bool:

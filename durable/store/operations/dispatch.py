@@ -57,14 +57,22 @@ def offer(tx: Tx, task_ids: Iterable[str]) -> None:
     ids = list(dict.fromkeys(task_ids))
     if not ids:
         return
+    if not with_slots(tx.ends):
+        tx.effects.peers = True
+        return
     found = tx.due_rows(ids)
-    promises = _promises_of(tx, found)
+    chosen = []
+    taken = Counter[tuple[str, str]]()
     for row in found:
-        end = _taking(tx, row) if tx.ends else None
+        end = _taking(tx, row, taken)
         if end is not None:
-            _push(tx, end, row, promises)
+            chosen.append((end, row))
+            taken[end.engine, row[8]] += 1
         else:
             tx.effects.peers = True
+    promises = _promises_of(tx, [row for _, row in chosen])
+    for end, row in chosen:
+        _push(tx, end, row, promises)
 
 
 def offer_all(tx: Tx) -> None:
@@ -145,10 +153,14 @@ def room(ends: dict[str, MessageEnd]) -> int | None:
     return None if None in slots else sum(each.left for each in slots if each is not None)
 
 
-def _promises_of(tx: Tx, rows: list[Row]) -> dict[str, Row]:
+def _promises_of(tx: Tx, rows: list[Row]) -> dict[str, Record]:
     """The promises of the tasks that may begin with their offer, by id."""
-    begins = tx.attended and any(end.begin is not None for end in tx.ends.values())
-    return tx.promise_rows([row[0] for row in rows if row[6] and row[7] is None]) if begins else {}
+    if not tx.attended or all(end.begin is None for end in tx.ends.values()):
+        return {}
+    wanted = [row[0] for row in rows if row[6] and row[7] is None]
+    made = tx.fences.made
+    read = tx.promise_rows([task_id for task_id in wanted if task_id not in made])
+    return {**made, **{task_id: tx.record(row) for task_id, row in read.items()}}
 
 
 def _taking(tx: Tx, row: Row, taken: Taken = _NONE_TAKEN) -> MessageEnd | None:
@@ -164,14 +176,14 @@ def _taking(tx: Tx, row: Row, taken: Taken = _NONE_TAKEN) -> MessageEnd | None:
     return end
 
 
-def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Row]) -> None:
+def _push(tx: Tx, end: MessageEnd, row: Row, promises: dict[str, Record]) -> None:
     task_id, version, function, session, queue = row[0], row[1], row[6], row[7], row[8]
     if queue is not None:
         tx.execute("UPDATE queue_entries SET engine=? WHERE id=?", (end.engine, task_id))
     if end.begin is not None and tx.attended and function and session is None:
         deployment = deployments.of_engine(tx, end.engine) or None
         tx.execute_soon(ACQUIRE_TASK, (end.engine, LEASE_MS, lease_until(tx, LEASE_MS), deployment, task_id))
-        tx.effects.begun.append(BegunTask(end, task_id, version + 1, tx.record(promises[task_id])))
+        tx.effects.begun.append(BegunTask(end, task_id, version + 1, promises[task_id]))
         return
     tx.execute("UPDATE tasks SET due=? WHERE id=?", (tx.now + DISPATCH_RETRY_MS, task_id))
     tx.wake_at(tx.now + DISPATCH_RETRY_MS)

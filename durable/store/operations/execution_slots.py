@@ -51,6 +51,11 @@ class Slots:
         self._closed = True
 
     @property
+    def count(self) -> int:
+        """How many there are; 0 once they are closed."""
+        return 0 if self._closed else self._count
+
+    @property
     def left(self) -> int:
         """How many are free."""
         return 0 if self._closed else len(self._free)

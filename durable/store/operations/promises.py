@@ -168,7 +168,9 @@ def create_promise(
         tx.effects.prompts.add(request.id)
     if "resonate:target" in tags:
         _create_task(tx, request.id, tags, ended=ENDED[state] if expired else None, lease=lease, queue=queue, n=n)
-    record = tx.record(row)
+    record = tx.record(row, tags)
+    if "resonate:target" in tags:
+        tx.fences.made[request.id] = record
     if expired and external:
         tx.effects.settled[request.id] = record
     if signals.SIGNAL in tags and not expired:

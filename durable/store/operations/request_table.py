@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import msgspec
 
 from durable.core.frozen_record import FrozenRecord
 from durable.store.operations import (
-    actors,
     cancellation,
     checkpoints,
-    debug,
     deployments,
     engines,
     execution_tags,
-    executions,
     kv,
     listener_posts,
     output,
     policies,
     promises,
     prompt_answers,
-    queues,
     retentions,
-    schedules,
-    sealed_values,
     sessions,
     signals,
     tasks,
@@ -34,10 +29,32 @@ from durable.store.operations import (
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Tx
 from durable.store.protocol import requests
-from durable.store.upkeep import gc
 
 type Operation = Callable[[Tx, Any], requests.Answer | Unfinished]
 """Takes a transaction and the kind's own request struct, which the table pairs it with."""
+
+
+class _Seldom:
+    """A module of operations that most processes never ask for: it is imported with the first request for one."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, operation: str) -> Operation:
+        def run(tx: Tx, request: Any) -> requests.Answer | Unfinished:
+            found: Operation = getattr(import_module(self._module), operation)
+            return found(tx, request)
+
+        return run
+
+
+actors = _Seldom("durable.store.operations.actors")
+debug = _Seldom("durable.store.operations.debug")
+executions = _Seldom("durable.store.operations.executions")
+gc = _Seldom("durable.store.upkeep.gc")
+queues = _Seldom("durable.store.operations.queues")
+schedules = _Seldom("durable.store.operations.schedules")
+sealed_values = _Seldom("durable.store.operations.sealed_values")
 
 
 def _yes(_request: Any) -> bool:

@@ -74,14 +74,14 @@ def load_value(text: object) -> Value:
     return _value.decode(str(text))
 
 
-def promise_record(row: Row) -> Record:
-    """A Promise from the columns of `PROMISE`."""
+def promise_record(row: Row, tags: dict[str, str] | None = None) -> Record:
+    """A Promise from the columns of `PROMISE`. tags: those of the row, where they are at hand."""
     record: Record = {
         "id": row[0],
         "state": row[1],
         "param": value_record(row[2], row[3]),
         "value": value_record(row[4], row[5]),
-        "tags": load_tags(row[6]),
+        "tags": load_tags(row[6]) if tags is None else tags,
         "timeoutAt": row[7],
         "createdAt": row[8],
     }

@@ -44,9 +44,17 @@ def settle(
 
 
 def settle_pending(
-    tx: Tx, promise_id: str, state: Settled, value: Value = EMPTY, *, at: int | None = None, outcome: str | None = None
+    tx: Tx,
+    promise_id: str,
+    state: Settled,
+    value: Value = EMPTY,
+    *,
+    at: int | None = None,
+    outcome: str | None = None,
+    by_child: bool = False,
 ) -> Record | None:
-    """The same; None, and nothing happens, when no such promise is pending."""
+    """The same; None, and nothing happens, when no such promise is pending. by_child: it is a link, and its child
+    settles."""
     tx.lock_promise(promise_id)
     headers = None if value.headers is None else dump(value.headers)
     data = tx.values.stored(value.data)
@@ -54,7 +62,7 @@ def settle_pending(
     if row is None:
         return None
     record = tx.record(row)
-    if CHILD in record["tags"]:
+    if CHILD in record["tags"] and not by_child:
         _unlink(tx, record)
     if row[10]:
         tx.effects.settled[promise_id] = record
@@ -67,7 +75,7 @@ def settle_pending(
 
 
 def _unlink(tx: Tx, link: Record) -> None:
-    """A link was settled: as its child was, or without it, which leaves an orphan unless that is to go on."""
+    """A link was settled without its child, which leaves an orphan unless that is to go on."""
     tx.execute_soon("DELETE FROM callbacks WHERE awaiter=?", (link["id"],))
     if DETACHED not in link["tags"] and link["state"] in ("rejected_canceled", "rejected_timedout"):
         tx.effects.orphans[link["tags"][CHILD]] = "its parent goes on without it, or has ended"
@@ -87,9 +95,9 @@ def _end_task(tx: Tx, promise_id: str, ended: str) -> None:
 
 def _tell_awaiters(tx: Tx, promise_id: str, record: Record, stored: str | None) -> None:
     for awaiter in tx.take_awaiters(promise_id):
-        if not resume(tx, awaiter):
+        if not resume(tx, awaiter):  # a link, which says what its child came to
             value = Value(data=None if stored is None else StoredText(stored))
-            settle_pending(tx, awaiter, record["state"], value)  # a link, which says what its child came to
+            settle_pending(tx, awaiter, record["state"], value, by_child=True)
     for address in tx.take_listeners(promise_id):
         tx.effects.unblocked.append((address, record))
 

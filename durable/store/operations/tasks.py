@@ -70,6 +70,16 @@ def _held(tx: Tx, task_id: str, version: int) -> Row:
     return row
 
 
+def _held_again(tx: Tx, task_id: str, version: int) -> Row:
+    """The same, with its lease renewed, for writes of which several follow each other: it is read once."""
+    row = tx.fences.task
+    if row is None or row[0] != task_id or row[2] != version:
+        row = _held(tx, task_id, version)
+        _renew(tx, row)
+        tx.fences.task = row if row[1] == "acquired" else None
+    return row
+
+
 def _renew(tx: Tx, row: Row) -> None:
     """Its holder is at work after all: the lease that lapsed goes on, and nobody died (L4)."""
     if row[1] == "pending":
@@ -294,17 +304,17 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
     if isinstance(action, FencedCreate):
         check_create(action.data, action.data.tags or {})
         child = children.root_of(action.data) if CHILD in (action.data.tags or {}) else None
-        task = _held(tx, request.id, request.version)
-        _renew(tx, task)
+        task = _held_again(tx, request.id, request.version)
         record, changed = create_promise(tx, action.data)
         if child is not None and changed and record["state"] == "pending":
             record = children.begin(tx, record, child, deployment=deployments.of_child(tx, task[6], task[13]))
     else:
         check_value(action.data.value)
-        task = _held(tx, request.id, request.version)
-        _renew(tx, task)
+        task = _held_again(tx, request.id, request.version)
         settled = settle_pending(tx, action.data.id, action.data.state, action.data.value or EMPTY)
         changed = settled is not None
+        if action.data.id not in tx.effects.internal:  # what follows may be about the task itself
+            tx.fences.task = None
         if settled is None:
             row = tx.promise_row(action.data.id)
             if row is None:
@@ -313,6 +323,8 @@ def fence(tx: Tx, request: TaskFence) -> Answer:
         record = settled
     if changed and not task[8]:
         note_progress(tx, request.id)
+        if tx.fences.task is not None:
+            tx.fences.task = (*task[:8], True, *task[9:])
     return _fenced(action, 200, {"promise": record})
 
 

@@ -176,6 +176,8 @@ class Effects(msgspec.Struct):
     """Messages for URLs wait to be sent."""
     notes: list[Note] = []
     """What observers are told of queues and schedules."""
+    regressed: int = 0
+    """Commits of this process that the database had acknowledged and has no more, found before this one."""
 
     def queue_changed(self, queue: str) -> None:
         """More of a queue may be able to begin."""
@@ -200,6 +202,19 @@ class Effects(msgspec.Struct):
         )
 
 
+class FenceMemory(msgspec.Struct):
+    """The rows that writes under leases, which follow each other in a transaction, need not read again.
+
+    Any other request, and what follows from a write for other executions, begins a new one."""
+
+    task: Row | None = None
+    """The columns of TASK_AT of the task that the write before this one was under, with its lease renewed."""
+    made: dict[str, Record] = {}
+    """The promises with a task that were made, by id."""
+    deployments: bool | None = None
+    """Whether there are any; None where nobody has looked."""
+
+
 class Tx:
     """A transaction in progress. Made anew for each try; used by the writer thread only."""
 
@@ -208,6 +223,7 @@ class Tx:
         "debug",
         "effects",
         "ends",
+        "fences",
         "leases",
         "liveness",
         "next_deadline",
@@ -250,6 +266,7 @@ class Tx:
         self.passed: tuple[int, int, str] | tuple[()] = ()
         """The place of the last promise, in the order in which they time out, that this transaction or one just before
         it has settled or found in others' hands; () for none."""
+        self.fences = FenceMemory()
         self.taken: list[Slots] = []
         """One for each offer, to be given back where nothing is committed."""
 
@@ -278,9 +295,9 @@ class Tx:
         """The rows one after the other, as far as they are asked for; nothing is written meanwhile."""
         raise NotImplementedError
 
-    def record(self, row: Row) -> Record:
-        """A promise from the columns of PROMISE, with its values whole."""
-        return promise_record(self.values.whole_row(row))
+    def record(self, row: Row, tags: dict[str, str] | None = None) -> Record:
+        """A promise from the columns of PROMISE, with its values whole. tags: the row's, where they are at hand."""
+        return promise_record(self.values.whole_row(row), tags)
 
     # -- statements of nearly every request: a store far away answers them from what it read ahead --------------
 

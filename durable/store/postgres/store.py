@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import psycopg
 
 from durable.core.clock import Clock
 from durable.core.default_observer import log_event
-from durable.core.errors import StoreError, StoreUnreachable
+from durable.core.errors import StoreError, StoreRefused, StoreUnreachable
 from durable.core.limits import OPEN_UNHEARD_S, REQUEST_UNHEARD_S, WAIT_UNHEARD_S
 from durable.store.changes import StoreChange
 from durable.store.direct_store import DirectStore
@@ -153,6 +154,8 @@ class PostgresStore(DirectStore):
         return engine in self._liveness.living or engine in self._liveness.own
 
     def _committed(self, jobs: list[Job], effects: Effects, foreign: bool) -> None:
+        if effects.regressed:
+            self._go_back(effects.regressed)
         self.glance.committed(jobs, effects, foreign=foreign)
         super()._committed(jobs, effects, foreign)
 
@@ -174,9 +177,36 @@ class PostgresStore(DirectStore):
             else:
                 super().post("engine.lost", {"engine": engine})
 
+    def _go_back(self, commits: int) -> None:
+        """The database has lost what it had acknowledged: sessions whose workers know of that are restored from what it
+        has; who waits for a promise that is gone hears so (D6)."""
+        from durable.core.events import StoreRegressed
+
+        regressed = StoreRegressed(self.name, commits)
+        self._observe(regressed)
+        self._join_again(self._liveness.own)
+        self._call_watchers(StoreChange(foreign=True, regressed=True))
+        for promise_id in self._waiters.ids:
+            task = asyncio.create_task(self._refuse_if_gone(promise_id, str(regressed)))
+            self._searches.add(task)
+            task.add_done_callback(self._searches.discard)
+
+    async def _refuse_if_gone(self, promise_id: str, reason: str) -> None:
+        """Asked behind whatever is about to make it."""
+        try:
+            await self.request("promise.get", {"id": promise_id})
+        except StoreRefused as refused:
+            told = f"{refused.message}; {reason}"
+            self._waiters.refused(promise_id, partial(StoreRefused, "promise.get", refused.status, told))
+        except StoreError:
+            pass  # whoever waits hears of an outage by itself
+
     def _tell_of_lapse(self) -> None:
+        self._call_watchers(StoreChange(foreign=True, lapsed=True))
+
+    def _call_watchers(self, change: StoreChange) -> None:
         for watcher in list(self._watchers):
-            self._contained("watch", watcher, StoreChange(foreign=True, lapsed=True))
+            self._contained("watch", watcher, change)
 
     def _silent_s(self) -> float:
         """Seconds since either thread last heard of the server, or since the writer can make no connection."""

@@ -19,7 +19,7 @@ from durable.store.operations.engines import bury
 from durable.store.operations.lock_keys import WHOLE, engine_key, keys_of, lock_number, store_lock
 from durable.store.operations.row_records import Row
 from durable.store.operations.sessions import submit_again
-from durable.store.operations.transaction import Tx
+from durable.store.operations.transaction import Effects, Tx
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import explain, is_lost
 from durable.store.postgres.holder import is_gone
@@ -83,8 +83,10 @@ class PostgresWriter(Writer):
         """The requests of this transaction, where all of them are cells that are synced later."""
         self._unsynced: list[tuple[int, CellSubmit, str]] = []
         """Cells of transactions that no synced one has followed yet: the transaction's number, the request, the id."""
+        self._acknowledged = 0
+        """The number of the last transaction that the server said it has synced."""
         self._looked_at = 1
-        """The connection, by number, on which nothing of them is lost."""
+        """The connection, by number, on which it was seen what the server has of all these."""
         self._told_at = 0.0
         self._noticed = True
         self._set_back = False  # the server's clock is nobody's to set
@@ -179,13 +181,23 @@ class PostgresWriter(Writer):
                 if isinstance(job.outcome, Answer) and not job.outcome.data.get("existed"):
                     self._unsynced.append((self._number, job.request, job.outcome.data["id"]))
         elif writes:
+            self._acknowledged = self._number
             self._unsynced.clear()
 
-    def _submit_lost(self) -> None:
-        """After a connection was lost: record again the cells that a crash of the server took, which run here."""
-        number = self._number_kept()
+    def _look_back(self) -> None:
+        """After a connection was lost: see what the server has of what this process wrote (D5, D6)."""
+        number = self._number_kept() if self._acknowledged or self._unsynced else self._acknowledged
         if number is None:
-            return
+            return  # it stays away, and this thread is to end
+        if number < self._acknowledged:
+            lost, self._acknowledged = self._acknowledged - number, number
+            self._deliver([], Effects(regressed=lost), True)
+        self._submit_lost(number)
+        self._looked_at = self._session.connections
+
+    def _submit_lost(self, number: int) -> None:
+        """Record again the cells that a crash of the server took, which run here; it has the transactions up to a
+        number."""
         again = [
             Job(partial(submit_again, promise_id=id), request, False, "cell.submit")
             for at, request, id in self._unsynced
@@ -199,7 +211,6 @@ class PostgresWriter(Writer):
         except BaseException:
             self._unsynced.clear()  # or every transaction would fail by it
             raise
-        self._looked_at = self._session.connections
 
     def _own_lock(self) -> int:
         """The lock of all transactions of this opening: whoever has it knows that the one before is over."""
@@ -214,12 +225,9 @@ class PostgresWriter(Writer):
         delay, tries = RETRY_FIRST_S, 0
         while True:
             try:
-                if self._unsynced:
-                    self._connect()
-                    if self._looked_at != self._session.connections:
-                        self._submit_lost()
-                else:
-                    self._looked_at = self._session.connections
+                self._connect()
+                if self._looked_at != self._session.connections:
+                    self._look_back()
                 return super()._attempt(jobs, also)
             except HeldElsewhere as held:
                 tries += 1

@@ -10,7 +10,9 @@ from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.row_records import Row
 from durable.store.operations.transaction import INSERT_PROMISE, EngineServes, MessageEnd, Tx
+from durable.store.protocol.requests import RegisterListener
 
+_ANY_LISTENER = "SELECT 1 FROM listeners LIMIT 1"
 _MAKE_PROMISE = f"{INSERT_PROMISE} ON CONFLICT DO NOTHING"
 
 
@@ -30,7 +32,7 @@ class SqliteLook:
 class SqliteTx(Tx):
     """One writer at a time has the file, so nothing needs a lock of its own."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("_listeners", "connection")
 
     def __init__(
         self,
@@ -46,6 +48,8 @@ class SqliteTx(Tx):
     ) -> None:
         super().__init__(now, ends, served, liveness, leases, values, debug=debug)
         self.connection = connection
+        self._listeners: bool | None = None
+        """Whether anybody listened when this transaction looked first; None before that."""
 
     def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> None:
         """Run one statement; the connection caches its preparation by text."""
@@ -63,6 +67,15 @@ class SqliteTx(Tx):
     def insert_promise(self, row: Row) -> bool:
         # SQLite keeps a table of its own for what RETURNING gives; whether there is a row to give says as much.
         return self.connection.execute(_MAKE_PROMISE, row).rowcount > 0
+
+    def take_listeners(self, awaited: str) -> list[str]:
+        if self._listeners is None:
+            self._listeners = self.row(_ANY_LISTENER) is not None
+        return super().take_listeners(awaited) if self._listeners else []
+
+    def work_on(self, request: object | None) -> None:
+        if isinstance(request, RegisterListener):
+            self._listeners = True
 
     def changes(self) -> int:
         return self.connection.total_changes

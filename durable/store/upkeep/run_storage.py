@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -55,7 +54,9 @@ def sweep_each(
         return sum(not path.name.startswith(_SWEPT) for path in gone)
     count = sum(moved(path) for path in gone)
     for path in directory.glob(f"{_SWEPT}*"):  # also what a sweep that was killed left
-        shutil.rmtree(path, ignore_errors=True)
+        from shutil import rmtree  # it brings compression with it, and there is seldom anything to delete
+
+        rmtree(path, ignore_errors=True)
     return count
 
 

@@ -239,6 +239,7 @@ class PostgresTx(Tx):
     def read_begun(self) -> None:
         again = [begun.task_id for begun in self.effects.begun if begun.version > 1]
         if again:
+            self._session.plan_once(once=True)
             self._begun = ListedAsked(self._session, again)  # answered with the commit
 
     def take_begun(self) -> None:

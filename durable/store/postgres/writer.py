@@ -132,6 +132,7 @@ class PostgresWriter(Writer):
         begun = session.send(_BEGUN)
         if not whole:
             ahead.ask(session, (job.request for job in jobs))
+            session.plan_once(once=False)
         now, overdue = begun.fetchall()[0]
         session.heard_at = time.monotonic()
         ahead.take()

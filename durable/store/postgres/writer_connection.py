@@ -31,9 +31,14 @@ _SET = (
 and a plan that is thought costly would be compiled for tens of milliseconds each time. All of it is found by an index;
 a plan that was made while a table was nearly empty would read all of it, and is kept when that has grown."""
 _SET_AND_LOCK = (
-    f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock_shared($3),"
+    f"{_SET}, set_config('plan_cache_mode', 'force_generic_plan', true),"
+    " pg_advisory_xact_lock($2), pg_advisory_xact_lock_shared($3),"
     " (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($4::bigint[]) k)"
 ).encode()
+"""What is read ahead is found by keys alone, so one plan serves for all of them: made anew each time, as the server
+would have it, it costs ten times what its execution does."""
+_PLAN_ONCE = b"SELECT set_config('plan_cache_mode', 'force_generic_plan', true)"
+_PLAN_AGAIN = b"SELECT set_config('plan_cache_mode', 'auto', true)"
 _SET_AND_LOCK_ALL = f"{_SET}, pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)".encode()
 
 _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -116,6 +121,10 @@ class WriterConnection:
         pipeline, self._pipeline = self._pipeline, None
         pipeline.__exit__(None, None, None)
         self.heard_at = time.monotonic()
+
+    def plan_once(self, *, once: bool) -> None:
+        """Whether what follows has one plan for all of its parameters, as at the beginning; else the server decides."""
+        self.send_raw(_PLAN_ONCE if once else _PLAN_AGAIN, ())
 
     def undo(self) -> None:
         """Roll back, or give the connection up where that cannot be told to the server."""

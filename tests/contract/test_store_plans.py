@@ -68,6 +68,7 @@ SMALL = {
 """Tables of a few rows, and what is cut to a page."""
 
 WALKS = {
+    r"SELECT 1 FROM \w+ LIMIT 1\Z": "whether there is any: its first row",
     r"\nWITH RECURSIVE held": "what an execution waits for, a table of the statement's own",
     r"SELECT \* FROM \(WITH old AS": "what goes with a new checkpoint, tables of the statement's own",
     r"SELECT id FROM tasks WHERE state='acquired' AND pid=": "what engines hold, by the partial index of leases",

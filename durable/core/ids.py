@@ -26,6 +26,8 @@ FORKED_FROM = "durable:from"
 """Tag of a forked execution: the id that it comes from."""
 REWOUND_AS = "durable:rewound-as"
 """Tag of an execution that was rewound: the id of the one that has taken its place."""
+QUEUE = "durable:queue"
+"""Tag of an execution's promise: the queue that it was put into."""
 DEPLOYMENT = "durable:deployment"
 """The tag of an execution's promise that has the deployment that it was started for, "" for those of none."""
 

@@ -35,6 +35,8 @@ class RecordFork:
     """Retries of a step and calls of foreign code that it ran, by the step's promise."""
     kept: dict[str, None] = field(default_factory=dict)
     reset: set[str] = field(default_factory=set)
+    _failed_at: int | None = None
+    """Of a retry: when what it begins with failed, in ms since the epoch."""
 
     def __post_init__(self) -> None:
         self.root = self.record["promises"][0]
@@ -69,7 +71,9 @@ class RecordFork:
                 f"{self.root['id'].removeprefix(ids.PREFIX)} has undone what it had done: start it again under another "
                 "id, or fork it before the first step that was undone"
             )
-        self._keep_around_failure(self.root["id"], _error(self.root))
+        error = _error(self.root)
+        self._failed_at = self._failure_time(self.root["id"], error)
+        self._keep_around_failure(self.root["id"], error)
 
     def _keep(self, function: str, below: int) -> None:
         for operation in self.operations.get(function, []):
@@ -90,13 +94,24 @@ class RecordFork:
         if nested:
             self._keep(operation.promise_id, len(self.operations[operation.promise_id]) + 1)
 
+    def _failed(self, function: str, error: tuple[str, str] | None) -> Recorded | None:
+        """The last operation of a function that failed with this error; None where none did."""
+        own = reversed(self.operations.get(function, []))
+        return next(
+            (each for each in own if error is not None and _error(self.promises[each.promise_id]) == error), None
+        )
+
+    def _failure_time(self, function: str, error: tuple[str, str] | None) -> int | None:
+        """When what failed had failed, in the innermost function; None where it is no operation."""
+        failed, found = self._failed(function, error), None
+        while failed is not None:
+            found = self.promises[failed.promise_id].get("settledAt")
+            failed = self._failed(failed.promise_id, error)
+        return found
+
     def _keep_around_failure(self, function: str, error: tuple[str, str] | None) -> None:
         own = self.operations.get(function, [])
-        failed = None
-        for operation in own:
-            promise = self.promises[operation.promise_id]
-            if error is not None and promise["state"] == "rejected" and _error(promise) == error:
-                failed = operation
+        failed = self._failed(function, error)
         below = len(own) + 1
         for operation in own:
             after = (operation.ordinal - 1,) if operation.after is None else operation.after
@@ -120,8 +135,8 @@ class RecordFork:
                 self._keep_around_failure(operation.promise_id, error)
 
     def _closed(self, promise: dict[str, Any]) -> bool:
-        """Whether it was open when the execution ended, and was cancelled with it: nobody got that."""
-        ended = self.root.get("settledAt")
+        """Whether it was open when the execution ended or the retried operation failed, and was cancelled for that."""
+        ended = self.root.get("settledAt") if self._failed_at is None else self._failed_at
         cancelled = promise["state"] == "rejected_canceled"
         return cancelled and ended is not None and int(promise.get("settledAt") or 0) >= ended
 

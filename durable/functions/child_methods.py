@@ -254,6 +254,8 @@ class _Map:
         self._alone = min_successful is None
         self._values: list[Any] = [None] * len(items)
         self._failures: list[Exception] = []
+        self._failure: Exception | None = None
+        """The failure that is too much: the first one, or all of them, which were too many."""
         self._next = iter(range(len(items)))
         self._children: dict[int, ChildExecution[Any]] = {}
 
@@ -261,33 +263,37 @@ class _Map:
         """All values, or the failure that is too much."""
         workers = [asyncio.create_task(self._work(), name=f"map {n}") for n in range(self._concurrency)]
         try:
+            if workers:
+                await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            if self._failure is not None:
+                raise self._failure
             for worker in workers:
                 await worker
         finally:
             for worker in workers:
                 worker.cancel()
-            if len(self._failures) > self._tolerated:
+            if self._failure is not None:
                 await asyncio.gather(*(child.cancel("its map has failed") for child in self._children.values()))
             await asyncio.gather(*workers, return_exceptions=True)
         return self._values
 
     async def _work(self) -> None:
         for n in self._next:
-            if len(self._failures) > self._tolerated:
+            if self._failure is not None:
                 return
             try:
                 self._values[n] = await self._call(n)
             except Exception as error:
                 self._failures.append(error)
                 self._values[n] = error
-                if len(self._failures) > self._tolerated:
+                if len(self._failures) > self._tolerated and self._failure is None:
                     self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        if self._alone:
-            raise error
         least = len(self._items) - self._tolerated
-        raise ExceptionGroup(f"fewer than {least} of {len(self._items)} can succeed", self._failures)
+        text = f"fewer than {least} of {len(self._items)} can succeed"
+        self._failure = error if self._alone else ExceptionGroup(text, self._failures)
+        raise self._failure
 
     async def _call(self, n: int) -> Any:
         if not isinstance(self._fn, Function):

@@ -9,11 +9,10 @@ from typing import Any
 
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
+from durable.core.ids import QUEUE
 from durable.core.limits import QUEUE_KEY_CHARS_MAX, QUEUE_PRIORITY_MAX
 from durable.queues.queue import Queue, QueueLimits, check_queue_name
 
-QUEUE = "durable:queue"
-"""Tag of an execution's promise: the queue that it was put into."""
 KEY = "durable:queue-key"
 """Tag of the same promise: its key in the queue."""
 PRIORITY = "durable:queue-priority"

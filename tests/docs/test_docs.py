@@ -21,6 +21,7 @@ NOT_RUN = {
     "toml": "a configuration",
     "yaml": "a configuration",
     "ini": "a unit of systemd",
+    "sql": "what the owner of a database runs; tests/contract/test_postgres_roles.py grants the same",
     "dockerfile": "an image of the reader's",
     "text": "no code",
     "json": "no code",

@@ -184,8 +184,9 @@ async def test_a_question_is_answered_in_the_inbox_and_its_execution_seen_to_its
 
 
 async def test_the_list_filters_by_its_address_and_folds_children(engine: durable.Engine, pages: Pages) -> None:
-    await engine.start(asks, "news", id="parent", tags={"kind": "weekly"})
+    parent = await engine.start(asks, "news", id="parent", tags={"kind": "weekly"})
     await first_prompt(engine)
+    await in_state(engine, parent, "waiting")
     failed = await engine.start(fails, id="bad")
     await in_state(engine, failed, "failed")
     for query, ids in {

@@ -346,3 +346,26 @@ async def test_a_cell_that_a_fork_has_from_another_execution_is_called_so(engine
     names = {row.id: execution_view(row, ServedFunctions(frozenset(), {})).name for row in await engine.executions()}
     cells = {"words.1": "cell of desk", "words-fork-1.1": "recorded cell"}
     assert names == {"words": "counts_words", "words-fork-1": "counts_words"} | cells
+
+
+@durable.function
+async def asks_or_fails(ctx: durable.Context, name: str) -> str:
+    return await ctx.ask("sure?", schema=str) if name == "asks" else await ctx.run(act, name)
+
+
+@durable.function
+async def maps_both(ctx: durable.Context) -> list[str]:
+    found = await ctx.map(asks_or_fails, ["asks", "fails"])
+    return [*found, await ctx.run(act, "after")]
+
+
+async def test_a_retry_begins_again_what_was_cancelled_for_the_failure(engine: durable.Engine) -> None:
+    broken.add("fails")
+    execution = await engine.start(maps_both, id="one")
+    with pytest.raises(ValueError, match="fails is broken"):
+        await execution.result(10)
+    assert await engine.prompts() == [], "its map has failed"
+    broken.clear()
+    retry = await engine.retry("one", new_id="again")
+    await engine.answer((await first_prompt(engine)).id, "yes")
+    assert await retry.result(10) == ["yes", "fails", "after"]

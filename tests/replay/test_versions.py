@@ -292,5 +292,5 @@ async def test_a_waiting_execution_goes_on_as_another_version_where_that_replays
     await execution.signal("go")
     assert await execution.result(20) == "ship 2"
     assert (await execution.info()).function == "shipping@2"
-    with pytest.raises(durable.Conflict, match="gone on"):
+    with pytest.raises(durable.Conflict, match="has ended"):
         await anywhere.upgrade("ship", ships_faster)

@@ -30,6 +30,7 @@ from resonate.types import PromiseRecord, PromiseRegisterCallbackData, PromiseSe
 
 from durable.core.clock import is_replaced, sleep
 from durable.core.definition_id import spellings
+from durable.core.ids import QUEUE
 from durable.core.limits import LEASE_MS
 from durable.functions.definition import Retry
 from durable.functions.replay.recorder import FencedWrites, Recorder
@@ -37,7 +38,6 @@ from durable.functions.resonate.fence import Fence
 from durable.functions.resonate.lease_keeper import HeldTasks
 from durable.functions.resonate.stay_room import StayRoom
 from durable.functions.resonate.store_ports import AcquiredTask, Lifecycle, internal, record_of
-from durable.queues.queue_place import QUEUE
 from durable.records.codec import StripPickle
 from durable.store.operations.execution_slots import Slots
 from durable.store.port import SdkConnection

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from durable.core.ids import QUEUE
 from durable.core.limits import QUEUE_ENTRIES_MAX
-from durable.queues.queue_place import QUEUE
 from durable.queues.states import EntryState, QueueEvent, QueueState, step_queue
 from durable.store.operations import deployments, queue_entries
 from durable.store.operations.event_notes import Note

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.ids import QUEUE
 from durable.core.limits import CANCEL_GRACE_S, QUEUE_NAME_CHARS_MAX
-from durable.queues.queue_place import QUEUE
 from durable.queues.states import EntryState
 from durable.store.operations import queue_entries
 from durable.store.operations.cancellation import cancel

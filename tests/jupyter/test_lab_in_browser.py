@@ -114,12 +114,13 @@ class Lab:
         self.page.evaluate(f"() => {{ jupyterapp.commands.execute({name!r}) }}")
 
     def kernel(self) -> int:
-        """The kernel's process."""
-        [found] = [
-            one.pid
+        """The kernel's process, of which the zygote of its worker is a fork."""
+        forks = {
+            one.pid: one.ppid()
             for one in psutil.Process(self._server.pid).children(recursive=True)
             if "durable.integrations.jupyter" in one.cmdline()
-        ]
+        }
+        [found] = [pid for pid, parent in forks.items() if parent not in forks]
         return found
 
     def picture(self, name: str, *cells: int) -> None:

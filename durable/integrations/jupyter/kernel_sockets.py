@@ -16,6 +16,8 @@ from durable.integrations.jupyter.kernel_wire import NOBODY, KernelMessage, Kern
 
 zmq: Any = import_module("zmq")  # untyped on purpose: its types are there only where the extra is
 
+WELCOME = "iopub_welcome"
+
 LINGER_MS = 1_000
 """For the last messages to a front end, when the kernel ends."""
 
@@ -40,8 +42,8 @@ class KernelSocket:
     def listen(self, take: Callable[[list[bytes]], None]) -> None:
         """Give each message to `take` from now on."""
         self._take = take
-        self._loop.add_reader(self._socket.getsockopt(zmq.FD), self._look)
-        self._loop.call_soon(self._look)
+        self._loop.add_reader(self._socket.getsockopt(zmq.FD), self.look)
+        self._loop.call_soon(self.look)
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Send one message. Neither a ROUTER nor a PUB without a limit ever blocks."""
@@ -49,15 +51,16 @@ class KernelSocket:
             self._socket.send(frame, SNDMORE)
         self._socket.send(frames[-1])
         if self._take is not None and self._socket.getsockopt(EVENTS) & POLLIN:
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Give what has come to whoever listens."""
         assert self._take is not None
         for _ in range(MESSAGES_AT_ONCE_MAX):
             if self._socket.closed or not self._socket.getsockopt(EVENTS) & POLLIN:
                 return
             self._take(self._socket.recv_multipart(NOBLOCK))
-        self._loop.call_soon(self._look)
+        self._loop.call_soon(self.look)
 
     def close(self) -> None:
         """Send what is on its way, for at most LINGER_MS."""
@@ -113,7 +116,7 @@ class KernelSockets:
         topic = frames[0]
         if topic[:1] == b"\1":
             content = {"subscription": topic[1:].decode(errors="replace")}
-            self.publish("iopub_welcome", content, NOBODY, topic=topic[1:])
+            self.publish(WELCOME, content, NOBODY, topic=topic[1:])
 
     def listen(self, socket: KernelSocket, take: Callable[[KernelMessage], None]) -> None:
         """Give `take` the messages that come; what is no message of this kernel's is logged and left."""
@@ -142,7 +145,12 @@ class KernelSockets:
         buffers: Sequence[bytes] = (),
         topic: bytes | None = None,
     ) -> None:
-        """Tell all front ends. It is on its way when this returns, in order."""
+        """Tell all front ends. It is on its way when this returns, in order.
+
+        One that has subscribed meanwhile is welcomed before that: with the ports open so early, it may be there first.
+        """
+        if kind != WELCOME:
+            self._iopub.look()
         frames = self._wire.pack(kind, content, parent, metadata, buffers)
         self._iopub.send([kind.encode() if topic is None else topic, *frames])
 

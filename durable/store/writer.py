@@ -19,7 +19,7 @@ import msgspec
 from durable.core.clock import Clock
 from durable.core.errors import StoreFull
 from durable.core.limits import CLOCK_BACK_MS, HELD_ELSEWHERE_MS, LIVENESS_CHECK_S, NOTICE_POLL_S, ROOM_LOOK_S
-from durable.store.operations import dispatch, queue_admission
+from durable.store.operations import dispatch, policies, queue_admission
 from durable.store.operations.children import cancel_orphans
 from durable.store.operations.deadlines import DEADLINES_MAX, follow_clock, sweep
 from durable.store.operations.due_times import next_deadline
@@ -328,6 +328,8 @@ class Writer(threading.Thread):
                 self._foreign = True  # looked at again, as after another process's commit
         if (effects.peers or effects.changed()) and self._tell_others():
             self._next_liveness = 0.0
+        if self._foreign:  # another process committed before this: what is answered here comes after what it changed
+            effects.policies.add(policies.EVERYWHERE)
         done = jobs if tx.swept else []
         if done or effects.pushes or effects.begun or effects.changed() or effects.dead:
             self._deliver(done, effects, False)

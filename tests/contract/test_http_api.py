@@ -301,29 +301,6 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         assert sorted(each["id"] for each in tagged["items"]) == [f"q{n}" for n in range(5)]
         assert len((await server.get("/executions?tag=seen%3Dyes"))["items"]) == 5
         assert [each["id"] for each in (await server.get("/executions?tag=batch%3D7"))["items"]] == ["f-retry-1", "f"]
-        [forked] = (await server.post("/bulk/fork", {"ids": ["f"], "step": 1}))["items"]
-        assert (forked["made"], (await ended(server, forked["made"]))["state"]) == ("f-fork-1", "failed")
-        would = await server.post("/bulk/rewind", {"ids": ["f", "q3"], "step": 9, "dry_run": True})
-        assert [each["able"] for each in would["items"]] == [False, False]
-        assert (await server.get("/execution-counts?tag=batch%3D7"))["counts"] == {"failed": 3}
-        found = await server.get("/executions?text=f-fork")
-        assert [each["id"] for each in found["items"]] == ["f-fork-1"]
-        document = await server.get("/executions/f-fork-1/export")
-        assert (await server.call("POST", "/imports", {"document": document}))[0] == 409
-        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 204
-        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 404
-        assert (await server.call("DELETE", "/executions/q1"))[0] == 409
-        assert (await server.call("POST", "/imports", {"document": {**document, "id": "q1"}}))[0] == 400
-        status, made = await server.call("POST", "/imports", {"document": document})
-        assert (status, made["id"], made["state"], made["forked_from"]) == (201, "f-fork-1", "failed", "f")
-        check = await server.get("/executions/q1/replay")
-        assert (check["verdict"], check["ok"], check["function"].rpartition("::")[2]) == ("replays", True, "api-asks@1")
-        other = {"function": "api-adds@1"}
-        found = (await server.call("POST", "/executions/q1/upgrade", {**other, "dry_run": True}))[1]
-        assert (found["verdict"], found["ok"]) == ("differs", False)
-        assert (await server.call("POST", "/executions/q1/upgrade", {"function": "nothing@1"}))[0] == 409
-        gone = await server.post("/bulk/delete", {"ids": ["f-fork-1", "q1"]})
-        assert [each["able"] for each in gone["items"]] == [True, False]
         monkeypatch.setattr(bulk_routes, "BULK_S_MAX", 0.0)
         some = {"ids": ["q3", "exec:q2", "gone"], "dry_run": True}
         looked_at, cursor = list[str](), None
@@ -348,6 +325,39 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         async with durable.Client(server.url, server.tokens["operate"]) as client:
             outcome = await client.bulk("cancel", state="waiting", dry_run=True)
             assert [each.id for each in outcome.items] == ["q2", "q1"] or [each.id for each in outcome.items] == ["q2"]
+
+
+async def test_executions_are_forked_taken_elsewhere_checked_and_deleted(tmp_path: Path) -> None:
+    async with api_server(tmp_path / "s.db") as server:
+        await server.site_engine()
+        tags = {"batch": "7"}
+        await server.post("/executions", {"function": "api-asks", "id": "q1", "tags": tags})
+        await asked(server, "q1")
+        await server.post("/executions", {"function": "api-fails", "id": "f", "tags": tags})
+        await ended(server, "f")
+        [forked] = (await server.post("/bulk/fork", {"ids": ["f"], "step": 1}))["items"]
+        assert (forked["made"], (await ended(server, forked["made"]))["state"]) == ("f-fork-1", "failed")
+        would = await server.post("/bulk/rewind", {"ids": ["f", "q1"], "step": 9, "dry_run": True})
+        assert [each["able"] for each in would["items"]] == [False, False]
+        assert (await server.get("/execution-counts?tag=batch%3D7"))["counts"] == {"failed": 2, "waiting": 1}
+        found = await server.get("/executions?text=f-fork")
+        assert [each["id"] for each in found["items"]] == ["f-fork-1"]
+        document = await server.get("/executions/f-fork-1/export")
+        assert (await server.call("POST", "/imports", {"document": document}))[0] == 409
+        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 204
+        assert (await server.call("DELETE", "/executions/f-fork-1"))[0] == 404
+        assert (await server.call("DELETE", "/executions/q1"))[0] == 409
+        assert (await server.call("POST", "/imports", {"document": {**document, "id": "q1"}}))[0] == 400
+        status, made = await server.call("POST", "/imports", {"document": document})
+        assert (status, made["id"], made["state"], made["forked_from"]) == (201, "f-fork-1", "failed", "f")
+        check = await server.get("/executions/q1/replay")
+        assert (check["verdict"], check["ok"], check["function"].rpartition("::")[2]) == ("replays", True, "api-asks@1")
+        other = {"function": "api-adds@1"}
+        found = (await server.call("POST", "/executions/q1/upgrade", {**other, "dry_run": True}))[1]
+        assert (found["verdict"], found["ok"]) == ("differs", False)
+        assert (await server.call("POST", "/executions/q1/upgrade", {"function": "nothing@1"}))[0] == 409
+        gone = await server.post("/bulk/delete", {"ids": ["f-fork-1", "q1"]})
+        assert [each["able"] for each in gone["items"]] == [True, False]
 
 
 async def test_a_fork_is_rewound_by_a_client(tmp_path: Path) -> None:

@@ -102,7 +102,8 @@ ESCAPES: dict[str, tuple[str, str, str]] = {
 FINDS: dict[str, tuple[str, object]] = {
     "descriptors": (
         "import os\nfound = []\nfor fd in range(3, 1024):\n"
-        "    try: found.append(os.pread(fd, 99, 0).decode())\n    except (OSError, UnicodeDecodeError): pass\nfound",
+        "    try: found.append([os.pread(fd, 99, 0).decode(), os.readlink(f'/proc/self/fd/{fd}')])\n"
+        "    except (OSError, UnicodeDecodeError): pass\nfound",
         [],
     ),
     "variables": (

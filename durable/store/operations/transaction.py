@@ -171,7 +171,7 @@ class Effects(msgspec.Struct):
     peers: bool = False
     """Other processes should look."""
     policies: set[str] = msgspec.field(default_factory=set)
-    """Sessions whose permissions changed, or `*` for everybody's."""
+    """Sessions whose permissions changed, or `*` for everybody's, or where another process may have changed them."""
     posts: bool = False
     """Messages for URLs wait to be sent."""
     notes: list[Note] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from typing import Any
 
 from durable.core.frozen_record import FrozenRecord
 
@@ -39,16 +41,41 @@ class StoreChange(FrozenRecord, frozen=True):
     """The store has lost commits that it had acknowledged: what is remembered of sessions may be of them."""
 
 
+class NextChange(asyncio.Future[None]):
+    """Shared by all who wait now: an awaiting task that is cancelled takes it from nobody else.
+
+    A task cancels the future that it awaits, so each awaits one of its own. Cancelled by hand, it wakes everybody: to
+    look once more does no harm.
+    """
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self.done():
+            return
+        own: asyncio.Future[None] = self.get_loop().create_future()
+
+        def wake(_: asyncio.Future[None]) -> None:
+            if not own.done():
+                own.set_result(None)
+
+        self.add_done_callback(wake)
+        try:
+            yield from own
+        finally:
+            self.remove_done_callback(wake)
+
+    __iter__ = __await__
+
+
 class Changes:
     """One future for all who wait now, made when somebody does."""
 
     def __init__(self) -> None:
-        self._next: asyncio.Future[None] | None = None
+        self._next: NextChange | None = None
 
     def next(self) -> asyncio.Future[None]:
         """Done at the next change."""
         if self._next is None or self._next.done():
-            self._next = asyncio.get_running_loop().create_future()
+            self._next = NextChange(loop=asyncio.get_running_loop())
         return self._next
 
     def tell(self) -> None:

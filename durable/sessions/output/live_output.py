@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from durable.records.displays import DISPLAY, Display
+from durable.store.changes import Changes
 
 RECENT_CHARS_MAX = 2**20
 """Of what a session printed last, kept for readers in this process; who is further behind reads the stored copy."""
@@ -75,7 +76,7 @@ class Recent:
         """The text of the value that its code ended with, which is about to be recorded; None before that."""
         self._events: deque[OutputEvent] = deque()
         self._start = self._end = origin
-        self._changed: asyncio.Future[None] | None = None
+        self._changes = Changes()
 
     def add(self, stream: str, data: str, dropped: int = 0) -> None:
         """Take what was printed next: `dropped` characters that nobody gets, then `data`."""
@@ -85,16 +86,12 @@ class Recent:
                 self._end = event.end
         while self._end - self._start > RECENT_CHARS_MAX and len(self._events) > 1:
             self._start = self._events.popleft().end
-        self._tell()
+        self._changes.tell()
 
     def end(self, value: str) -> None:
         """Its code ended with a value of that text."""
         self.value = value
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._changed is not None and not self._changed.done():
-            self._changed.set_result(None)
+        self._changes.tell()
 
     def since(self, offset: int) -> list[OutputEvent] | None:
         """The events from there on; None when they are no longer here."""
@@ -112,6 +109,4 @@ class Recent:
 
     def changed(self) -> asyncio.Future[None]:
         """Done when there is more."""
-        if self._changed is None or self._changed.done():
-            self._changed = asyncio.get_running_loop().create_future()
-        return self._changed
+        return self._changes.next()

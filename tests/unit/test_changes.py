@@ -1,4 +1,4 @@
-"""Those who wait for the next change share one future, and nobody takes it from the others."""
+"""The future of the next change, which all share who wait: nobody takes it from the others."""
 
 from __future__ import annotations
 

@@ -442,28 +442,28 @@ async def test_a_cancellation_between_the_lease_and_the_pass_is_heard(
 ) -> None:
     performed.clear()
     held, told, cancelling = [late == "the first pass"], asyncio.Event(), list[asyncio.Future[bool]]()
-    run_pass, cancel = Passes._pass, Passes.cancel
+    run_pass, cancel_passes = Passes._pass, Passes.cancel
 
     async def comes_late(self: Passes, *given: Any) -> Any:
         if held.pop():
-            cancelling.append(asyncio.ensure_future(engine.cancel("late", grace=600)))
+            cancelling.append(asyncio.ensure_future(here.cancel("late", grace=600)))
             await told.wait()
         held.append(False)
         return await run_pass(self, *given)
 
     def tells(self: Passes, executions: Collection[str]) -> None:
-        cancel(self, executions)
+        cancel_passes(self, executions)
         if executions:
             told.set()
 
     monkeypatch.setattr(Passes, "_pass", comes_late)
     monkeypatch.setattr(Passes, "cancel", tells)
-    async with durable.open(place) as engine, asyncio.timeout(30):
-        execution = await engine.start(asks_and_steps, id="late")
+    async with durable.open(place) as here, asyncio.timeout(30):
+        execution = await here.start(asks_and_steps, id="late")
         if late == "a later pass":
-            prompt = await first_prompt(engine)
+            prompt = await first_prompt(here)
             held[:] = [True]
-            await engine.answer(prompt.id, True)
+            await here.answer(prompt.id, True)
         with pytest.raises(durable.ExecutionCancelled):
             await execution.result()
         await asyncio.gather(*cancelling)

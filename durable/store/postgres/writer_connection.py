@@ -56,8 +56,10 @@ UNKNOWN_MAX = 3
 class WriterConnection:
     """The statements of one thread on one connection."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, writes: bool = True) -> None:
+        """writes: without, every transaction is one that the server lets change nothing."""
         self._address = address
+        self._begin = _BEGIN if writes else _BEGIN + b" READ ONLY"
         self._connection: psycopg.Connection[Any] | None = None
         self._statements: StatementPipeline | None = None
         """What is sent on the connection."""
@@ -105,7 +107,7 @@ class WriterConnection:
         self._pipeline = pipeline = self._statements
         pipeline.begin()
         self.wrote = False
-        pipeline.execute(_BEGIN)
+        pipeline.execute(self._begin)
         if self._connection.prepare_threshold is None:
             pipeline.execute(UNTIMED_HERE)  # before the statement that may wait for locks
         if store is None:

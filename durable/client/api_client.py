@@ -107,10 +107,13 @@ class Client:
         session: str | None = None,
         function: str | None = None,
         tag: tuple[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
         text: str | None = None,
     ) -> AsyncIterator[ExecutionView]:
-        """Executions, newest first, from as many pages as are read. text: words that stand somewhere in them."""
-        named = None if tag is None else "=".join(tag)
+        """Executions, newest first, from as many pages as are read. tag, tags: all of these; text: words that stand
+        somewhere in them."""
+        pairs = [*(() if tag is None else (tag,)), *(tags or {}).items()]
+        named = ["=".join(pair) for pair in pairs] or None
         query = {"state": state, "session": session, "function": function, "tag": named, "text": text}
         return self._pages("/executions", Page[ExecutionView], query)
 
@@ -421,10 +424,12 @@ class Client:
     async def _change(self, path: str, body: object) -> bool:
         return (await self._ask("POST", path, api_models.Changed, body)).changed
 
-    async def _pages[T](self, path: str, kind: type[Page[T]], query: dict[str, str | None]) -> AsyncIterator[T]:
+    async def _pages[T](
+        self, path: str, kind: type[Page[T]], query: Mapping[str, str | list[str] | None]
+    ) -> AsyncIterator[T]:
         given = {name: value for name, value in query.items() if value is not None}
         while True:
-            page = await self._ask("GET", f"{path}?{urlencode(given)}", kind)
+            page = await self._ask("GET", f"{path}?{urlencode(given, doseq=True)}", kind)
             for item in page.items:
                 yield item
             if page.next is None:

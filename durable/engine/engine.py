@@ -690,6 +690,7 @@ class Engine:
         state: State | None = None,
         function: str | None = None,
         tag: tuple[str, str] | Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str = "",
@@ -698,14 +699,16 @@ class Engine:
     ) -> ExecutionPage:
         """A page of executions, newest first: a list, with the `cursor` that is `before` of the next page, or None.
 
-        function: its name, or `where::name@version`. tag: a name and its value, or several by name. since, until: when
-        they were made. text: words that stand in the id, function, tags, arguments, result, error or note. By several
-        tags or by text LOOKED_AT_ROWS_MAX executions are looked at for a page, which then is short and has a cursor.
-        BadArguments, also where the execution `before` which the page lies is gone.
+        function: its name, or `where::name@version`. tag: a name and its value. tags: several by name, which all have
+        to hold. since, until: when they were made. text: words that stand in the id, function, tags, arguments, result,
+        error or note. By several tags or by text LOOKED_AT_ROWS_MAX executions are looked at for a page, which then is
+        short and has a cursor. BadArguments, also where the execution `before` which the page lies is gone.
         """
         from durable.executions.execution_search import execution_filter, search
 
-        wanted = execution_filter(state=state, function=function, tag=tag, since=since, until=until, text=text)
+        wanted = execution_filter(
+            state=state, function=function, tag=tag, tags=tags, since=since, until=until, text=text
+        )
         return await search(self.store.reads, wanted, limit=limit, before=before)
 
     async def count_executions(
@@ -871,7 +874,7 @@ class Engine:
         from durable.executions.execution_search import execution_filter
 
         wanted = execution_filter(
-            state=state, session=session, function=function, tag=tags, since=since, until=until, text=text
+            state=state, session=session, function=function, tags=tags, since=since, until=until, text=text
         )
         work = bulk_work(action, reason=reason, tags=set, step=step, changed=changed)
         choice = named_or_fitting(ids, wanted, limit, cursor)

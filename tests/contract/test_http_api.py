@@ -300,6 +300,15 @@ async def test_many_executions_are_changed_after_a_look_at_what_would_become_of_
         )
         assert sorted(each["id"] for each in tagged["items"]) == [f"q{n}" for n in range(5)]
         assert len((await server.get("/executions?tag=seen%3Dyes"))["items"]) == 5
+        several = "/executions?tag=seen%3Dyes&tag=batch%3D7"
+        assert [each["id"] for each in await server.every(several, 1)] == []
+        await server.call("PATCH", "/executions/q4/tags", {"tags": {"batch": "7"}})
+        await server.call("PATCH", "/executions/q2/tags", {"tags": {"batch": "7"}})
+        assert [each["id"] for each in await server.every(several, 1)] == ["q4", "q2"], "all have to hold"
+        for name in ("q4", "q2"):
+            await server.call("PATCH", f"/executions/{name}/tags", {"tags": {"batch": None}})
+        for wrong_query in ("tag=a&tag=b%3D1", "tag=%3Db", "state=failed&state=failed"):
+            assert (await server.call("GET", f"/executions?{wrong_query}"))[0] == 400
         assert [each["id"] for each in (await server.get("/executions?tag=batch%3D7"))["items"]] == ["f-retry-1", "f"]
         monkeypatch.setattr(bulk_routes, "BULK_S_MAX", 0.0)
         some = {"ids": ["q3", "exec:q2", "gone"], "dry_run": True}

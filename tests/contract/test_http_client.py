@@ -24,12 +24,15 @@ assert functions.adds.startable, "the functions that the server runs"
 async def test_a_program_without_an_engine(tmp_path: Path) -> None:
     async with api_server(tmp_path / "s.db") as server, durable.Client(server.url, TOKEN) as client:
         await server.site_engine()
-        started = await client.start("api-adds", 40, second=2, id="sum", tags={"customer": "c7"})
+        started = await client.start("api-adds", 40, second=2, id="sum", tags={"customer": "c7", "kind": "a=b"})
         assert started.id == "sum"
         assert await client.result("sum") == 42
         assert (await client.start("api-adds", 40, second=2, id="sum")).result == 42
         assert (await client.execution("sum")).arguments == {"args": [40, 2], "kwargs": {}}
         assert [each.id async for each in client.executions(tag=("customer", "c7"))] == ["sum"]
+        both = {"customer": "c7", "kind": "a=b"}
+        assert [each.id async for each in client.executions(tags=both)] == ["sum"]
+        assert [each.id async for each in client.executions(tags={**both, "kind": "a"})] == []
         assert [each.kind async for each in client.steps("sum")] == ["step"]
         with pytest.raises(durable.Conflict, match="exists"):
             await client.start("api-adds", 41, id="sum")

@@ -17,6 +17,7 @@ import pytest
 from durable.core.clock import now_ms
 from durable.core.errors import StoreError
 from durable.core.limits import OUTBOX_KEEP_MS
+from durable.executions.execution_search import ExecutionFilter, search
 from durable.store.operations import searches
 from durable.store.sqlite.store import Store
 from durable.store.upkeep.blobs import sweep_blobs
@@ -226,6 +227,7 @@ async def _every_read(store: Store) -> None:
     await reads.signal_waits(executions=["one"])
     tag = ("customer", "c7")
     await reads.list_executions(tag=tag, since=1, until=2)
+    await search(reads, ExecutionFilter(tags=(tag, ("kind", "order")), text="x"))
     await reads.list_executions(tag=tag, state="running", session="s", function="f", before="one")
     await reads.get_promise("exec:one")
     await reads.children("one")

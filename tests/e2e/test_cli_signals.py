@@ -38,3 +38,20 @@ def test_signals_from_the_shell(tmp_path: Path) -> None:
     assert terminal.durable("result", "one", "--json").data == [{"n": 1}, "words"]
     terminal.durable("signal", "one", "go").failed(6, "has ended")
     terminal.durable("signal", "other", "go").failed(3, "other")
+
+
+def test_signals_with_the_start_of_a_run(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.write("jobs.py", JOBS)
+    run = ("run", "jobs.py::two", "--id", "one")
+    for wrong in ("=1", "x" * 300 + "=1", ""):
+        terminal.durable(*run, "--signal", wrong).failed(2, "is not NAME=JSON")
+    terminal.durable("show", "one").failed(3)
+    with terminal.running(*run, "--signal", 'go={"n": 1}') as process:
+        read_errors_until(process, "one waits for the signal 'go': durable signal one go VALUE")
+    again = terminal.durable(*run, "--signal", 'go={"n": 1}', "--signal", 'go={"n": 1}', "--json")
+    assert again.code == 0, "the first of the two was sent before, the second was not"
+    assert terminal.durable("result", "one", "--json").data == [{"n": 1}, {"n": 1}]
+    ended = terminal.durable(*run, "--signal", "go=late")
+    assert ended.code == 0
+    assert "one has ended before: no signal is sent" in ended.err

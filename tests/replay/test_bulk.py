@@ -61,6 +61,7 @@ async def test_what_failed_is_retried_after_a_look(engine: durable.Engine, place
     assert [each.made for each in would.items] == ["c-retry-1", "b-retry-1", None]
     assert "begins again: b.2" in would.items[1].note
     assert len(await engine.executions()) == 3, "nothing is done yet"
+    assert [row.id for row in await engine.executions(tags=meant["tags"], state="failed")] == ["c", "b"]
     if place.startswith("http"):
         async with durable.Client(place, os.environ["DURABLE_TOKEN"]) as client:
             assert await client.bulk("retry", **meant, dry_run=True) == would, "over HTTP it is the same"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,18 +39,23 @@ if TYPE_CHECKING:
 @click.option(
     "--debounce", type=Duration(), metavar="TIME", help="With --dedupe: begin when so long none was put there."
 )
+@click.option(
+    "--signal", "signals", multiple=True, metavar="NAME=JSON", help="Send it this signal with its start; repeatable."
+)
 def command(
     target: str,
     words: tuple[str, ...],
     execution_id: str | None,
     timeout: float | None,
     queue: str | None,
+    signals: tuple[str, ...],
     **place: Any,
 ) -> int:
     """Run the durable function FUNC of FILE and wait for its result.
 
     ARGS are JSON where they parse, else text. Keyword arguments are written key=value or --key value.
     The same ID again attaches to the run, goes on with it after a crash, and prints its result once it has ended.
+    --signal NAME=JSON is sent once to a run, however often the same command is repeated; NAME alone sends null.
     """
     if execution_id is not None:
         ids.check_given_id(execution_id)
@@ -57,18 +63,48 @@ def command(
     if queue is None and given:
         raise click.UsageError(f"{given[0]} is of an execution in a --queue")
     chosen = settings()
-    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, place)
+    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, place, tuple(map(_signal, signals)))
     return in_loop(lambda: _run(chosen, target, words, begun))
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """How an execution begins: its id, its deadline in seconds, and its place in a queue."""
+    """How an execution begins: its id, its deadline in seconds, its place in a queue, and signals that it is sent."""
 
     id: str
     timeout: float | None
     queue: str | None
     place: dict[str, Any]
+    signals: tuple[tuple[str, Any], ...]
+
+
+def _signal(text: str) -> tuple[str, Any]:
+    """The name and the value of `--signal`: JSON where it parses, else text."""
+    from durable.cli.arguments import Word
+    from durable.core.limits import SIGNAL_NAME_CHARS_MAX
+
+    name, equals, value = text.partition("=")
+    if not 1 <= len(name) <= SIGNAL_NAME_CHARS_MAX:
+        raise click.UsageError(f"--signal {text[:100]!r} is not NAME=JSON with a name of 1 to {SIGNAL_NAME_CHARS_MAX}")
+    return name, Word(value).value if equals else None
+
+
+async def _send(out: Out, engine: Engine, execution_id: str, signals: tuple[tuple[str, Any], ...]) -> None:
+    """Send each once: under a key of its name, its value, and its number among those that are alike.
+
+    One that has ended by then, without taking them, has its result all the same.
+    """
+    from durable.core.errors import Conflict
+    from durable.records.values import digest
+
+    alike = Counter[str]()
+    for name, value in signals:
+        same = digest(name, value)
+        alike[same] += 1
+        try:
+            await engine.signal(execution_id, name, value, key=f"run-{same}-{alike[same]}")
+        except Conflict as error:
+            out.say(f"the signal {name!r} is not sent: {error}")
 
 
 async def _run(chosen: Settings, target: str, words: tuple[str, ...], begun: _Begun) -> int:
@@ -85,6 +121,8 @@ async def _run(chosen: Settings, target: str, words: tuple[str, ...], begun: _Be
     except StoreMissing:
         row = None
     if row is not None and row.settled_at is not None and _is_same(row, source, name, words):
+        if begun.signals:
+            out.say(f"{row.id} has ended before: no signal is sent")
         return report_settled(out, row)
     return await _drive(chosen, out, source, name, words, begun)
 
@@ -145,6 +183,7 @@ async def _drive(
             put = await engine.enqueue(begun.queue, function, *args, id=execution_id, **place, **kwargs)
             exists = exists or put.id != execution_id
             execution_id = put.id  # another one, where that has the same `dedupe`
+        await _send(out, engine, execution_id, begun.signals)
         if exists:
             await steps.say_goes_on(engine, execution_id)
         else:

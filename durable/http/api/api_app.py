@@ -194,12 +194,16 @@ class ApiRequest:
         return _response(found, route.status, {})
 
     def _query(self) -> Any:
-        given: dict[str, str] = {}
-        for name, value in self._request.query_params.multi_items():
-            if name in given:
-                raise Refusal(400, "BAD_ARGUMENTS", f"the parameter {name[:100]!r} is given twice")
-            given[name] = value
+        given: dict[str, str | list[str]] = {}
         query = self._route.query
+        for name, value in self._request.query_params.multi_items():
+            known = given.get(name)
+            if name in query.REPEATED:
+                given[name] = [*(known or ()), value]
+            elif known is not None:
+                raise Refusal(400, "BAD_ARGUMENTS", f"the parameter {name[:100]!r} is given twice")
+            else:
+                given[name] = value
         return _checked(lambda: msgspec.convert(given, query, strict=False), "the query", query)
 
     async def _body(self) -> Any:

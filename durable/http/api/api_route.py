@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -32,7 +32,9 @@ type Cursor = Annotated[str, msgspec.Meta(max_length=4_096, description="`next` 
 
 
 class RouteQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The parameters behind `?`; none."""
+    """The parameters behind `?`; none. REPEATED: those that may be given several times, as lists."""
+
+    REPEATED: ClassVar[frozenset[str]] = frozenset()
 
 
 class PageQuery(RouteQuery, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import BadArguments, Conflict
-from durable.core.limits import COUNTED_ROWS_MAX
+from durable.core.limits import COUNTED_ROWS_MAX, EXECUTION_TAGS_MAX
 from durable.engine.execution_document import ExecutionDocument, export_document
 from durable.engine.execution_overview import overview
 from durable.executions import bulk_work
@@ -38,17 +38,23 @@ WAIT_S_MAX = 50.0
 """How long a request waits for an execution: clients and proxies give up after 60 s."""
 
 
-class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
-    """Which executions. `function`: its name, or all of `where::name@version`. `tag`: NAME=VALUE.
+type TagText = Annotated[str, msgspec.Meta(pattern="^[^=]+=")]
 
-    `since`, `until`: when they were made. `text`: words that stand somewhere in them; then a page may be short, and
-    have a next one all the same.
+
+class ListExecutionsQuery(PageQuery, frozen=True, kw_only=True):
+    """Which executions. `function`: its name, or all of `where::name@version`. `tag`: NAME=VALUE; of several, each
+    has to hold.
+
+    `since`, `until`: when they were made. `text`: words that stand somewhere in them. By text or several tags a page
+    may be short, and have a next one all the same.
     """
+
+    REPEATED = frozenset(("tag",))
 
     state: State | None = None
     session: str | None = None
     function: str | None = None
-    tag: Annotated[str, msgspec.Meta(pattern="^[^=]+=")] | None = None
+    tag: Annotated[tuple[TagText, ...], msgspec.Meta(max_length=EXECUTION_TAGS_MAX)] = ()
     since: api_models.Moment | None = None
     until: api_models.Moment | None = None
     text: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
@@ -59,7 +65,7 @@ class CountExecutionsQuery(RouteQuery, frozen=True, kw_only=True):
 
     session: str | None = None
     function: str | None = None
-    tag: Annotated[str, msgspec.Meta(pattern="^[^=]+=")] | None = None
+    tag: TagText | None = None
     since: api_models.Moment | None = None
     until: api_models.Moment | None = None
 
@@ -96,7 +102,7 @@ async def list_executions(call: ApiCall) -> Page[ExecutionView]:
         state=query.state,
         session=query.session,
         function=query.function,
-        tags=() if query.tag is None else (_tag(query.tag),),
+        tags=tuple(map(_tag, query.tag)),
         since=_ms(query.since),
         until=_ms(query.until),
         text=query.text,

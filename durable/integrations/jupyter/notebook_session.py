@@ -171,8 +171,8 @@ class NotebookSession:
         """
 
         def end() -> asyncio.Future[PromiseRow]:
-            wait = self.engine.store.settled(ids.execution_promise(execution), halts=True, patient=False)
-            return asyncio.ensure_future(wait)
+            promise = ids.execution_promise(execution)
+            return asyncio.ensure_future(self.engine.store.settled(promise, halts=True, patient=False, fresh=fresh))
 
         settled, valued = end(), False
         reader = LiveReader(self.engine, execution, fresh=fresh)

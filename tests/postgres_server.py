@@ -61,7 +61,8 @@ def bouncer_version(program: str) -> tuple[int, int]:
 class PostgresServer:
     """One cluster. The user who runs it is `postgres` where we are root, since the server refuses root."""
 
-    def __init__(self, *, fast: bool = True, **settings: str) -> None:
+    def __init__(self, *, fast: bool = True, room_mib: int | None = None, **settings: str) -> None:
+        """room_mib: the size of two disks of its own, for tables and for the log, which are in memory."""
         found = binaries()
         assert found is not None, "PostgreSQL is not installed"
         self.binaries = found
@@ -71,7 +72,16 @@ class PostgresServer:
         if self._root:
             owner = pwd.getpwnam("postgres")
             os.chown(self.directory, owner.pw_uid, owner.pw_gid)
-        self.run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N")
+        self.disks = [] if room_mib is None else [self.data, self.directory / "wal"]
+        """Full ones make their statements fail, and the server end; for root alone."""
+        for disk in self.disks:
+            disk.mkdir()
+            options = f"size={room_mib}m,uid={pwd.getpwnam('postgres').pw_uid},mode=700"
+            subprocess.run(["mount", "-t", "tmpfs", "-o", options, "durable-tests", disk], check=True)
+        # Small segments: the log needs a new file soon, as a busy one does.
+        log = [f"--waldir={self.disks[1]}", "--wal-segsize=1"] if self.disks else []
+        made_with = ["-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "trust", "-N", *log]
+        self.run("initdb", "-D", str(self.data), *made_with)
         lines = [f"unix_socket_directories='{self.directory}'", "listen_addresses=''", "max_connections=200"]
         lines += [*(_FAST if fast else ()), *(f"{name}={value}" for name, value in settings.items())]
         with (self.data / "postgresql.conf").open("a") as config:
@@ -84,6 +94,7 @@ class PostgresServer:
         """A server that follows another one."""
         self = cls.__new__(cls)
         self.binaries, self._root, self._bouncer = primary.binaries, primary._root, None
+        self.disks = []
         self.directory = Path(tempfile.mkdtemp(prefix="durable-pg-", dir="/tmp"))
         self.data = self.directory / "data"
         if self._root:
@@ -108,6 +119,22 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.directory / "log"), "start")
+
+    @property
+    def running(self) -> bool:
+        """Whether its first process lives. What a dead one left is removed, so that it can be started."""
+        held = self.data / "postmaster.pid"
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pid = held.read_text().split()[0]
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                return True
+        for lock in (held, self.directory / ".s.PGSQL.5432.lock"):
+            lock.unlink(missing_ok=True)
+        return False
+
+    def said(self, word: str) -> int:
+        """How often its log has the word."""
+        return (self.directory / "log").read_text(errors="replace").count(word)
 
     def kill(self) -> None:
         """Kill all of its processes as a crash does; returns when they are gone."""
@@ -139,6 +166,8 @@ class PostgresServer:
         if self._bouncer is not None:
             self._bouncer.stop()
         self.run("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop", check=False)
+        for disk in self.disks:
+            subprocess.run(["umount", "--lazy", disk], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def sql(self, *statements: str) -> list[tuple[object, ...]]:

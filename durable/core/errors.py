@@ -404,6 +404,8 @@ class ExecutionError(DurableError, RuntimeError):
     cause: ExecutionError | None = None
     recorded: Mapping[str, Any] = MappingProxyType({})
     """The entries of the record beside the fields above, so that an error that passes on is recorded as it was."""
+    _raised_by: tuple[object, int] | None = None
+    """The operation of a durable function whose failure it is: the function's failures, and the ordinal."""
 
     def __init__(
         self,

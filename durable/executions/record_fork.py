@@ -5,13 +5,13 @@ What is kept is as it was: the new execution replays it and performs nothing of 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from durable.core import ids
 from durable.core.clock import TIME_MAX_MS
 from durable.core.errors import Conflict
+from durable.functions.failures import read_document
 from durable.functions.replay.execution_pass import place_of
 from durable.functions.replay.record import CANCEL, Recorded, read
 from durable.records.values import unpack
@@ -21,6 +21,9 @@ BEGAN = "durable:began"
 
 _NESTED = "step"
 _IN_SESSION = "execute"
+_TIMER = "timer"
+_CHILD_UNTIL = "durable:until"
+"""Tag of a link: the child's own deadline, in ms since the epoch."""
 
 
 @dataclass
@@ -71,9 +74,8 @@ class RecordFork:
                 f"{self.root['id'].removeprefix(ids.PREFIX)} has undone what it had done: start it again under another "
                 "id, or fork it before the first step that was undone"
             )
-        error = _error(self.root)
-        self._failed_at = self._failure_time(self.root["id"], error)
-        self._keep_around_failure(self.root["id"], error)
+        self._failed_at = self._failure_time(self.root)
+        self._keep_around_failure(self.root)
 
     def _keep(self, function: str, below: int) -> None:
         for operation in self.operations.get(function, []):
@@ -94,45 +96,61 @@ class RecordFork:
         if nested:
             self._keep(operation.promise_id, len(self.operations[operation.promise_id]) + 1)
 
-    def _failed(self, function: str, error: tuple[str, str] | None) -> Recorded | None:
-        """The last operation of a function that failed with this error; None where none did."""
-        own = reversed(self.operations.get(function, []))
-        return next(
-            (each for each in own if error is not None and _error(self.promises[each.promise_id]) == error), None
-        )
+    def _failed(self, function: dict[str, Any]) -> list[Recorded]:
+        """The operations that a function failed by. Of a failure that says nothing of them, the last like it."""
+        own = self.operations.get(function["id"], [])
+        ordinals = _ordinals(function, "failed")
+        if ordinals is not None:
+            return [each for each in own if each.ordinal in ordinals and self._has_failed(each)]
+        error = _error(function)
+        like = [each for each in own if error is not None and _error(self.promises[each.promise_id]) == error]
+        return like[-1:]
 
-    def _failure_time(self, function: str, error: tuple[str, str] | None) -> int | None:
-        """When what failed had failed, in the innermost function; None where it is no operation."""
-        failed, found = self._failed(function, error), None
-        while failed is not None:
-            found = self.promises[failed.promise_id].get("settledAt")
-            failed = self._failed(failed.promise_id, error)
-        return found
+    def _has_failed(self, operation: Recorded) -> bool:
+        """Whether an operation ended other than well; a timer by ending at all."""
+        state = self.promises[operation.promise_id]["state"]
+        return state != "pending" and (state != "resolved" or operation.operation.kind == _TIMER)
 
-    def _keep_around_failure(self, function: str, error: tuple[str, str] | None) -> None:
-        own = self.operations.get(function, [])
-        failed = self._failed(function, error)
-        below = len(own) + 1
+    def _failure_time(self, function: dict[str, Any]) -> int | None:
+        """When the first of what failed had failed, in the innermost functions; None where it is no operation."""
+        found: list[int] = []
+        for operation in self._failed(function):
+            promise = self.promises[operation.promise_id]
+            inner = self._failure_time(promise)
+            found.append(int(promise.get("settledAt") or 0) if inner is None else inner)
+        return min(found, default=None)
+
+    def _keep_around_failure(self, function: dict[str, Any]) -> None:
+        own = self.operations.get(function["id"], [])
+        failed = {each.ordinal for each in self._failed(function)}
+        known = set[int]()
+        kept: list[Recorded] = []
         for operation in own:
             after = (operation.ordinal - 1,) if operation.after is None else operation.after
             in_session = operation.operation.kind == _IN_SESSION
-            if (
-                (CANCEL in after and operation.ordinal > 1)
-                or (failed is not None and failed.ordinal in after)
-                or (in_session and (operation is failed or self._closed(self.promises[operation.promise_id])))
-            ):
-                below = operation.ordinal
+            lost = operation.ordinal in failed or self._closed(self.promises[operation.promise_id])
+            cancelled = CANCEL in after and operation.ordinal > 1
+            if cancelled or not failed.isdisjoint(after) or (in_session and lost):
                 break
-        for operation in own:
-            if operation.ordinal >= below:
-                break
-            if operation is not failed:
+            known.update(after)
+            kept.append(operation)
+        failed |= self._unseen_failures(function, kept) - known
+        for operation in kept:
+            if operation.ordinal not in failed:
                 self._keep_operation(operation)
                 continue
             self.kept[operation.promise_id] = None
             self.reset.add(operation.promise_id)
             if operation.promise_id in self.operations:
-                self._keep_around_failure(operation.promise_id, error)
+                self._keep_around_failure(self.promises[operation.promise_id])
+
+    def _unseen_failures(self, function: dict[str, Any], kept: list[Recorded]) -> set[int]:
+        """The operations that failed beside what the function failed by, and of which it had not heard by then."""
+        caught = _ordinals(function, "caught")
+        if caught is None:
+            return set()
+        states = {each.ordinal: self.promises[each.promise_id]["state"] for each in kept}
+        return {ordinal for ordinal, state in states.items() if state == "rejected" and ordinal not in caught}
 
     def _closed(self, promise: dict[str, Any]) -> bool:
         """Whether it was open when the execution ended or the retried operation failed, and was cancelled for that."""
@@ -157,11 +175,24 @@ class RecordFork:
         for promise_id in self.kept:
             promise = self.promises[promise_id]
             if promise_id in self.reset:
-                promise = _pending(promise)
+                promise = self._again(promise, now_ms, until)
             if promise["state"] == "pending" and promise["timeoutAt"] == limit:
                 promise = {**promise, "timeoutAt": until}
             promises.append(promise)
         return {"promises": [_renamed(each, old, ids.PREFIX + new) for each in promises], "starts": 1, "begins": True}
+
+    def _again(self, promise: dict[str, Any], now_ms: int, until: int) -> dict[str, Any]:
+        """An operation to be begun again, with all its time; a timer that was cancelled keeps its moment."""
+        timer = promise["tags"].get("resonate:timer") == "true"
+        if timer and promise["state"] == "rejected_canceled":
+            return _pending(promise)
+        later, tags = now_ms - promise["createdAt"], dict(promise["tags"])
+        limit = promise["timeoutAt"]
+        if limit != self.root["timeoutAt"]:
+            limit = min(limit + later, until)
+        if int(tags.get(_CHILD_UNTIL, TIME_MAX_MS)) < TIME_MAX_MS:
+            tags[_CHILD_UNTIL] = str(int(tags[_CHILD_UNTIL]) + later)
+        return {**_pending(promise), "timeoutAt": limit, "tags": tags}
 
     def rewinds(self, reason: str) -> dict[str, Any]:
         """The part of that request which lets the new execution take the place of this one."""
@@ -206,14 +237,22 @@ def _step_of(promise_id: str) -> str:
 
 def _error(promise: dict[str, Any]) -> tuple[str, str] | None:
     """The kind and text of what a promise was rejected with; None where it was not."""
+    found = _document(promise)
+    return None if found is None else (str(found.get("exception_type")), str(found.get("exception_message")))
+
+
+def _ordinals(function: dict[str, Any], name: Literal["failed", "caught"]) -> set[int] | None:
+    """The operations that a function's failure names; None where it names none in this way."""
+    operations = (_document(function) or {}).get("operations")
+    found = operations.get(name) if isinstance(operations, dict) else None
+    return {each for each in found if type(each) is int} if isinstance(found, list) else None
+
+
+def _document(promise: dict[str, Any]) -> dict[str, Any] | None:
+    """The error document that a promise was rejected with; None where it was not."""
     if promise["state"] != "rejected":
         return None
-    value = unpack((promise.get("value") or {}).get("data"))
-    text = value.get("message") if isinstance(value, dict) else None
     try:
-        found = json.loads(text or "")
-    except (ValueError, RecursionError):
-        return ("", str(text))
-    if not isinstance(found, dict):
-        return ("", str(text))
-    return (str(found.get("exception_type")), str(found.get("exception_message")))
+        return read_document(unpack((promise.get("value") or {}).get("data")))
+    except RecursionError:  # somebody else's value
+        return {}

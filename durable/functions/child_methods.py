@@ -107,7 +107,7 @@ class Starting(ABC):
         operation = Operation(self._pass, shape)
         made = OperationKey("child", name, digest(fn.key, packed, named, given, parent_close))
         self._enter(operation, made, self._link(given, data, tags), operation.deliver, {})
-        child = given or self._child_of(operation.promise_id)
+        child = self._child_at(operation.promise_id, given)
         operation.promise_id = ids.PREFIX + child  # which its errors name
         return ChildExecution(child, operation, self._cancel)
 
@@ -176,11 +176,16 @@ class Starting(ABC):
         place = link.removeprefix(f"{run.promise_id}.").replace(".", "-")
         return f"{run.execution_id}@@{place}"
 
+    def _child_at(self, link: str, given: str | None) -> str:
+        """The execution id of the child that a link is to: the recorded one, the given one, or its own."""
+        recorded = self._pass.recorded_tags(link).get("durable:child", "")
+        return recorded.removeprefix(ids.PREFIX) or given or self._child_of(link)
+
     def _link(self, given: str | None, data: dict[str, Any], tags: dict[str, str]) -> Perform:
         function_pass, limit = self._pass, self._timeout
 
         async def perform(found: UnderWay, known: PromiseRecord | None) -> PromiseRecord:
-            child = ids.PREFIX + (given or self._child_of(found.promise_id))
+            child = ids.PREFIX + self._child_at(found.promise_id, given)
             function_pass.run.knows_child(found.promise_id, child)
             if known is not None:
                 return known

@@ -520,7 +520,7 @@ class Context(Asking, Publishing, Receiving, Starting):
     ) -> Operation[T]:
         operation = Operation(self._pass, shape)
         found = self._pass.begin(made, perform, operation.deliver, tags or {}, nested=nested)
-        operation.promise_id = found.promise_id
+        operation.begun(found, self._pass.failures)
         if begun is not None:
             begun(found)
         return operation
@@ -534,7 +534,7 @@ class Context(Asking, Publishing, Receiving, Starting):
         tags: dict[str, str],
     ) -> UnderWay:
         found = self._pass.begin(made, perform, deliver, tags)
-        operation.promise_id = found.promise_id
+        operation.begun(found, self._pass.failures)
         return found
 
 

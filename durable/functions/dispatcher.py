@@ -22,6 +22,9 @@ from durable.functions.step import StepThreads
 from durable.records.values import encode
 from durable.store.port import StoreFace
 
+_EARLY_MAX = 1_000
+"""Cancelled executions that are remembered for a pass which is about to begin: a turn of the loop or so."""
+
 
 class Passes:
     """Runs passes of durable functions for one engine."""
@@ -42,6 +45,8 @@ class Passes:
         self._observer = observer
         self._target = cells.cell_target()
         self._runs: dict[str, ExecutionPass] = {}
+        self._early: dict[str, None] = {}
+        """Executions that were cancelled while no pass ran here: one may be about to begin, with an older record."""
         self._saves: dict[str, dict[str, Any]] = {}
         """What is saved with the end of an execution whose pass has ended here."""
         self.suspensions: dict[str, sdk.Suspension] = {}
@@ -76,16 +81,18 @@ class Passes:
             seed=task.seed,
             room=task.room if function.companion is None else None,
         )
+        self._runs[promise_id] = run  # before anything is awaited: it is to hear of a cancellation
+        early = promise_id in self._early
+        self._early.pop(promise_id, None)
         try:
-            if not task.first or promise_id in self.suspensions:
-                run.load(await read_record(self._store, promise_id, task.record))
+            if early or not task.first or promise_id in self.suspensions:
+                run.load(await read_record(self._store, promise_id, None if early else task.record))
                 if promise_id in self.suspensions:
                     run.logged.update(self.suspensions[promise_id].logged)
             if function.companion is not None:
                 run.activation = await function.companion.activate(
                     self._store, promise_id, task.tags, begun=run.has_record
                 )
-            self._runs[promise_id] = run
             self._start(run, function, task, args, kwargs)
             try:
                 return await run.outcome
@@ -109,6 +116,10 @@ class Passes:
             run = self._runs.get(promise_id)
             if run is not None:
                 run.cancel()
+                continue
+            self._early[promise_id] = None
+            if len(self._early) > _EARLY_MAX:
+                del self._early[next(iter(self._early))]
 
     def forget(self, promise_id: str) -> None:
         """Its pass is over: what comes next begins with what is recorded."""

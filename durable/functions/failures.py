@@ -512,6 +512,7 @@ class _Group(ExecutionError, ExceptionGroup):
             execution_id=self.execution_id,
         )
         part.bases, part.attributes, part.cause = self.bases, self.attributes, self.cause
+        part._raised_by = self._raised_by
         part.recorded = {
             **{name: value for name, value in self.recorded.items() if name != "members"},
             "members": [{"exception_type": e.exception_type, "exception_message": e.exception_message, **e.recorded}

@@ -10,11 +10,12 @@ from resonate.types import PromiseRecord
 
 from durable.core.errors import KeyUnavailable, ValueDamaged
 from durable.functions.failures import rebuild
+from durable.functions.replay.failure_origin import FailureLog
 from durable.functions.replay.function_loop import PassEnded
 from durable.records.codec import decode
 
 if TYPE_CHECKING:
-    from durable.functions.replay.function_pass import FunctionPass
+    from durable.functions.replay.function_pass import FunctionPass, UnderWay
 
 
 class Operation[T](Coroutine[Any, Any, T]):
@@ -26,6 +27,8 @@ class Operation[T](Coroutine[Any, Any, T]):
 
     promise_id = ""
     _hashed = 0
+    _ordinal = 0
+    _failures: FailureLog | None = None
 
     def __init__(self, function_pass: FunctionPass, shape: Callable[[Any], T]) -> None:
         self._function_pass: FunctionPass | None = function_pass
@@ -33,6 +36,10 @@ class Operation[T](Coroutine[Any, Any, T]):
         self._record: PromiseRecord | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._waiting: Coroutine[Any, Any, T] | None = None
+
+    def begun(self, found: UnderWay, failures: FailureLog) -> None:
+        """Note its place in the record of its function, which has these failures."""
+        self.promise_id, self._ordinal, self._failures = found.promise_id, found.ordinal, failures
 
     def deliver(self, record: PromiseRecord) -> None:
         """Give the outcome to whoever awaits it, in the order in which they began to."""
@@ -66,7 +73,8 @@ class Operation[T](Coroutine[Any, Any, T]):
             raise PassEnded from None
         if record.state == "resolved":
             return self._shape(value)
-        raise rebuild(record.state, value, self.promise_id.removeprefix("exec:")) from None
+        failure = rebuild(record.state, value, self.promise_id.removeprefix("exec:"))
+        raise failure if self._failures is None else self._failures.raises(self._ordinal, failure) from None
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._wait().__await__()

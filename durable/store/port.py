@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from durable.store.operations.leases import Held
     from durable.store.postgres.chunks import DatabaseChunks
     from durable.store.protocol.requests import Answer
+    from durable.store.read_only import ReadOnly
     from durable.store.remote.chunks import RemoteChunks
     from durable.store.resonate_server.no_chunks import NoChunks
     from durable.store.rows import (
@@ -207,16 +208,24 @@ async def open_store(
 async def open_reader(target: str | Path, *, observer: Observer = log_event) -> StoreFace:
     """The store of a command that only looks. StoreError.
 
-    A file is not opened to be written where nothing is to be done in it first (specs/store.md, F3).
+    A store of one's own is not opened to be written where nothing is to be done in it first (specs/store.md, F3).
     """
-    if not (is_url(target) or is_database(target)):
+    store = None if is_url(target) else await _open_to_look(target)
+    if store is None:
+        return await open_store(target, create=False, observer=observer)
+    store.codec = ValueCodec.from_environment()
+    return store
+
+
+async def _open_to_look(target: str | Path) -> ReadOnly | None:
+    if not is_database(target):
         from durable.store.sqlite.read_only import open_to_look
 
-        store = await open_to_look(parsed(target))
-        if store is not None:
-            store.codec = ValueCodec.from_environment()
-            return store
-    return await open_store(target, create=False, observer=observer)
+        return await open_to_look(parsed(target))
+    require_driver()
+    from durable.store.postgres.read_only import open_database_to_look
+
+    return await open_database_to_look(str(parsed(target)))
 
 
 async def _open_store(

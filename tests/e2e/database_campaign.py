@@ -2,7 +2,8 @@
 
 crash: PostgreSQL is killed with all its processes and started again every five seconds. failover: it is killed for
 good, and its standby takes its place. network: the way from an engine to it delays, loses, breaks, or says nothing for
-longer than a lease. pooler: PgBouncer stands before it, and either of both is killed. Of three engines one is killed
+longer than a lease. pooler: PgBouncer stands before it, and either of both is killed. disk: its disk is full for
+some seconds, which ends the server where its log finds no room. Of three engines one is killed
 every few seconds. Jobs of several steps and executions of a few sessions are started meanwhile. What must hold at the
 end: every one that was acknowledged has its result, each step is recorded once and was not performed again after that,
 no session ran twice at a time or out of order, nothing is left unfinished, and the answers that engines got are those
@@ -20,6 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +112,26 @@ class Campaign:
 
     async def _start_jobs(self, client: durable.Engine, jobs: int, seconds: float) -> None:
         for job in range(jobs):
-            self._jobs.append(await client.start(takeover_jobs.several_steps, job, 0.05, id=f"job-{job}"))
+            start = partial(client.start, takeover_jobs.several_steps, job, 0.05, id=f"job-{job}")
+            self._jobs.append(await self._with_room(start))
             await asyncio.sleep(seconds * 0.8 / jobs)
 
     async def _submit(self, name: str, desk: durable.Session, until: float) -> None:
         submitted = self._cells[name] = []
         while time.monotonic() < until:
             inputs = {"desk": name, "n": len(submitted) + 1, "folder": str(self._desks()), "seconds": 0.05}
-            submitted.append((await desk.submit(takeover_jobs.CELL, inputs=inputs)).id)
+            submit = partial(desk.submit, takeover_jobs.CELL, inputs=inputs)
+            submitted.append((await self._with_room(submit)).id)
             await asyncio.sleep(CELL_EVERY_S)
+
+    async def _with_room[T](self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What it gives, asked again while the disk is full: nothing is recorded then."""
+        while True:
+            try:
+                return await ask()
+            except durable.StoreFull:
+                self.happened["refused on a full disk"] += 1
+                await asyncio.sleep(CELL_EVERY_S)
 
     def _desks(self) -> Path:
         place = self._folder / "desks"

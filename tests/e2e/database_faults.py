@@ -10,6 +10,7 @@ import random
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +48,35 @@ class Crash:
         self._server.kill()
         self._server.start()
         return "server killed"
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+class FullDisk:
+    """The disk of the server's tables is full for a while, or that of its log, which ends the server."""
+
+    every_s = 6.0
+
+    def __init__(self) -> None:
+        log = {"wal_recycle": "off", "min_wal_size": "'2MB'", "max_wal_size": "'64MB'"}
+        self._server = PostgresServer(fast=False, fsync="off", room_mib=200, **log)
+        self.url = self._server.url()
+
+    def engine_url(self) -> str:
+        return self.url
+
+    def act(self, dice: random.Random) -> str:
+        filler, ended = dice.choice(self._server.disks) / "filler", self._server.said("PANIC")
+        for size in (2**16, 512):
+            with filler.open("ab", buffering=0) as full, suppress(OSError):
+                while True:
+                    full.write(bytes(size))
+        time.sleep(dice.uniform(1, 8))
+        filler.unlink()
+        if not self._server.running:
+            self._server.start()
+        return "disk full" if self._server.said("PANIC") == ended else "disk full, server ended"
 
     def stop(self) -> None:
         self._server.stop()
@@ -260,4 +290,10 @@ class Link:
         writer.transport.abort()
 
 
-FAULTS: dict[str, Callable[[], Fault]] = {"crash": Crash, "failover": Failover, "network": Network, "pooler": Pooler}
+FAULTS: dict[str, Callable[[], Fault]] = {
+    "crash": Crash,
+    "disk": FullDisk,
+    "failover": Failover,
+    "network": Network,
+    "pooler": Pooler,
+}

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 import durable
 from durable.core.errors import DurableError
+from durable.functions.dispatcher import Passes
 from durable.functions.replay.execution_pass import ExecutionPass
 from durable.functions.resonate.sdk import PlatformError
-from tests.waiting import in_state
+from tests.waiting import first_prompt, in_state
 
 performed: list[str] = []
 gates: dict[str, asyncio.Event] = {}
@@ -423,3 +425,46 @@ async def test_a_step_of_a_function_that_ended_waits_for_no_next_try(tmp_path: P
             assert found["state"] == "rejected"
         assert performed == ["tried", "tried", "ended"]
         await execution.cancel()
+
+
+# -- before its pass runs --------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def asks_and_steps(ctx: durable.Context) -> None:
+    await ctx.ask("Go on?", schema=bool)
+    await ctx.run(until_cancelled)
+
+
+@pytest.mark.parametrize("late", ["the first pass", "a later pass"])
+async def test_a_cancellation_between_the_lease_and_the_pass_is_heard(
+    place: str, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    performed.clear()
+    held, told, cancelling = [late == "the first pass"], asyncio.Event(), list[asyncio.Future[bool]]()
+    run_pass, cancel_passes = Passes._pass, Passes.cancel
+
+    async def comes_late(self: Passes, *given: Any) -> Any:
+        if held.pop():
+            cancelling.append(asyncio.ensure_future(here.cancel("late", grace=600)))
+            await told.wait()
+        held.append(False)
+        return await run_pass(self, *given)
+
+    def tells(self: Passes, executions: Collection[str]) -> None:
+        cancel_passes(self, executions)
+        if executions:
+            told.set()
+
+    monkeypatch.setattr(Passes, "_pass", comes_late)
+    monkeypatch.setattr(Passes, "cancel", tells)
+    async with durable.open(place) as here, asyncio.timeout(30):
+        execution = await here.start(asks_and_steps, id="late")
+        if late == "a later pass":
+            prompt = await first_prompt(here)
+            held[:] = [True]
+            await here.answer(prompt.id, True)
+        with pytest.raises(durable.ExecutionCancelled):
+            await execution.result()
+        await asyncio.gather(*cancelling)
+    assert performed == []

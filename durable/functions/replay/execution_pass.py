@@ -391,7 +391,8 @@ class ExecutionPass:
             self.cancelled_at = now_ms()
             for each in sorted(self.passes, key=self._place):
                 each.cancel()
-            self.look()
+            if self.passes:  # else it is about to begin
+                self.look()
 
     def _place(self, function_pass: FunctionPass) -> tuple[int, list[int]]:
         """The place of a function: by depth, and then as they were begun."""

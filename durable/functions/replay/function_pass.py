@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +23,9 @@ from resonate.types import PromiseCreateReq, PromiseRecord, Value
 from durable.core.clock import now_ms
 from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeeded
 from durable.core.events import Logged
-from durable.functions.failures import Rejection, rejection
+from durable.functions.failures import Rejection, document
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
+from durable.functions.replay.failure_origin import FailureLog
 from durable.functions.replay.function_loop import WHAT_TO_DO, FunctionLoop, PassEnded, Timer, describe
 from durable.functions.replay.record import CALL_KINDS, CANCEL, PATCH, OperationKey, Replay
 from durable.functions.replay.recorder import Outcome
@@ -130,8 +132,7 @@ class FunctionPass:
         self._caller = caller
         self._replaying_inside = 0
         """Nested functions that are still replayed: what is new here waits for them (X5)."""
-        self.inner: set[FunctionPass] = set()
-        """The nested functions that it began and that go on."""
+        self.inner = set[FunctionPass]()  # the nested functions that it began and that go on
         self.instances: Instances | None = None
         """Of components, which its contexts share; made with the first call of one."""
         self.compensations: list[Callable[[], Operation[Any]]] = []
@@ -140,6 +141,7 @@ class FunctionPass:
         """Which its contexts share; made with the first use."""
         self.signals: dict[str, SignalChannel] = {}
         """By name: who waits for signals, which its contexts share."""
+        self.failures = FailureLog()
         self.patches: dict[str, bool] = {}
         """What `ctx.patched` has said in this pass: it says the same again."""
         self._code: Callable[[], Coroutine[Any, Any, Any]] | None = None
@@ -447,6 +449,11 @@ class FunctionPass:
             self._deferred.append(found)
         return found
 
+    def recorded_tags(self, promise_id: str) -> Mapping[str, str]:
+        """The tags of a promise that this pass found in the record; none of one that is new."""
+        record = self._records.get(promise_id)
+        return {} if record is None else record.tags
+
     def patched(self, name: str, perform: Perform) -> bool:
         """Whether the code goes the new way: the record says so, or nothing recorded has gone the old way (X10)."""
         self.check()
@@ -573,6 +580,7 @@ class FunctionPass:
         def deliver(_record: PromiseRecord) -> None:
             self.loop.advance(timer.when())  # a part of a millisecond more than the promise can say
             if not timer.cancelled():
+                self.failures.timer_fires(timer.ordinal)
                 self.loop.fire(timer)
 
         made = OperationKey("timer", "timer", digest(round(delay, 3)))
@@ -677,9 +685,14 @@ class FunctionPass:
         if isinstance(error, RuntimeError) and str(error).endswith(_NESTED_LOOP):
             place = user_place(innermost_frame(error))
             error = StepNeeded(f"{place}: {error}: {WHAT_TO_DO}").with_traceback(error.__traceback__)
-        found = error if isinstance(error, Rejection) else rejection(error, self.promise_id.removeprefix("exec:"))
+        found = error if isinstance(error, Rejection) else self._recorded(error)
         forget_frames(error)
         return found
+
+    def _recorded(self, error: BaseException) -> Rejection:
+        """The rejection of the function by an error, which says also which of its operations that came from."""
+        told = document(error, self.promise_id.removeprefix("exec:"))
+        return Rejection(json.dumps({**told, "operations": self.failures.origin(error)}))
 
     def _fail(self, error: DurableError) -> None:
         self._end(self._rejection(error))

@@ -57,8 +57,7 @@ def begin(tx: Tx, link: Record, root: PromiseCreate, *, deployment: str | None) 
         root = msgspec.structs.replace(root, tags={**(root.tags or {}), DEPLOYMENT: deployment})
     tx.lock_promise(root.id)
     child, made = create_promise(tx, root)
-    own, tags = child["tags"], root.tags or {}
-    if not made and any(own.get(name) != tags.get(name) for name in ("durable:function", "durable:arguments")):
+    if not made and not is_call_of(child["tags"], root.tags or {}):
         text = f"execution {root.id.removeprefix(PREFIX)!r} exists with another function or other arguments"
         return settle(tx, link["id"], "rejected", Value(data=rejection(text)))
     if child["state"] == "pending":
@@ -66,6 +65,11 @@ def begin(tx: Tx, link: Record, root: PromiseCreate, *, deployment: str | None) 
         return link
     value = Value(data=child["value"].get("data"))
     return settle(tx, link["id"], child["state"], value)
+
+
+def is_call_of(one: dict[str, str], other: dict[str, str]) -> bool:
+    """Whether two executions call the same function with the same arguments, by their tags."""
+    return all(one.get(name) == other.get(name) for name in ("durable:function", "durable:arguments"))
 
 
 def cancel_orphans(tx: Tx) -> None:

@@ -13,7 +13,7 @@ from durable.core.ids import PREFIX, REWOUND_AS
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
 from durable.store.operations import deployments, execution_tags, queue_entries, signals, streams
 from durable.store.operations.cancellation import reason_value
-from durable.store.operations.children import begin, root_of
+from durable.store.operations.children import begin, is_call_of, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
 from durable.store.operations.row_records import PROMISE, dump, load_tags, load_value
 from durable.store.operations.settlement import CHILD, ENDED, announce, settle
@@ -161,12 +161,13 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
         raise Refused(409, f"execution {own.removeprefix(PREFIX)!r} exists in this store; nothing was imported")
     if request.rewinds is not None:
         _check_rewound(tx, request.rewinds)
+    children = [_with_new_child(tx, own, each) for each in children]
     links = [each for each in children if each.state == "pending" and CHILD in each.tags]
     roots = [
         root_of(PromiseCreate(id=each.id, timeout_at=each.timeout_at, param=each.param, tags=each.tags))
         for each in links
     ]
-    for promise in request.promises:
+    for promise in (root, *children):
         _insert(tx, promise)
     if request.lost and root.state == "rejected":
         tx.execute("UPDATE promises SET outcome='lost' WHERE id=?", (own,))
@@ -182,6 +183,17 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
     if request.rewinds is not None:
         _take_place(tx, request.rewinds, own)
     return Answer(200, {"promises": len(request.promises)})
+
+
+def _with_new_child(tx: Tx, own: str, promise: RecordPromise) -> RecordPromise:
+    """The promise. A link to a child of a given name that has ended without a result is one to a child of its own."""
+    if promise.state != "pending" or CHILD not in promise.tags:
+        return promise
+    row = tx.row("SELECT state, tags FROM promises WHERE id=?", (promise.tags[CHILD],))
+    if row is None or row[0] in ("pending", "resolved") or not is_call_of(load_tags(row[1]), promise.tags):
+        return promise
+    place = promise.id.removeprefix(f"{own}.").replace(".", "-")
+    return msgspec.structs.replace(promise, tags={**promise.tags, CHILD: f"{own}@@{place}"})
 
 
 def _check_rewound(tx: Tx, rewound: Rewound) -> None:

@@ -25,6 +25,16 @@ _SEQUENCES = b"""
     SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = $1 AND c.relkind = 'S' AND c.relname = ANY($2) AND NOT has_sequence_privilege(c.oid, 'USAGE')"""
 
+_READABLE = b"""
+    SELECT coalesce(bool_and(has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)), false)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname = ANY($2)"""
+
+
+def may_read(connection: psycopg.Connection[Any], schema: str) -> bool:
+    """Whether the connection's user sees all rows of the tables there; the store's key may be hidden."""
+    return connection.execute(_READABLE, (schema, [*_WRITTEN, "store_version"])).fetchone() == (True,)
+
 
 def lacking(connection: psycopg.Connection[Any], schema: str) -> list[str]:
     """The rights that the connection's user lacks there, each with what gives it; rows that it may not see."""

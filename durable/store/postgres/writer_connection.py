@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -17,6 +16,7 @@ from durable.store.operations.row_records import Row
 from durable.store.postgres.address import Address
 from durable.store.postgres.connection import UNTIMED_HERE, connect, explain, is_lost, is_old_plan
 from durable.store.postgres.dialect import given, kept, translated
+from durable.store.postgres.statement_pipeline import SentStatement, StatementPipeline
 
 _STOPPED_MS = "10000"
 """A process that stops in a transaction, and not within a pipeline (notices.py sees to that), holds others up for so
@@ -56,10 +56,15 @@ UNKNOWN_MAX = 3
 class WriterConnection:
     """The statements of one thread on one connection."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, writes: bool = True) -> None:
+        """writes: without, every transaction is one that the server lets change nothing."""
         self._address = address
+        self._begin = _BEGIN if writes else _BEGIN + b" READ ONLY"
         self._connection: psycopg.Connection[Any] | None = None
-        self._pipeline: AbstractContextManager[psycopg.Pipeline] | None = None
+        self._statements: StatementPipeline | None = None
+        """What is sent on the connection."""
+        self._pipeline: StatementPipeline | None = None
+        """The same, in a transaction."""
         self._prepares = True
         self._unknown = 0
         self.connections = 0
@@ -82,10 +87,11 @@ class WriterConnection:
             self.connections += 1
             if not self._prepares:
                 self._connection.prepare_threshold = None
+            self._statements = StatementPipeline(self._connection)
 
     def close(self) -> None:
         """Close the connection, whatever it is at."""
-        connection, self._connection, self._pipeline = self._connection, None, None
+        connection, self._connection, self._statements, self._pipeline = self._connection, None, None, None
         if connection is not None:
             try:
                 connection.close()
@@ -96,30 +102,30 @@ class WriterConnection:
         """Begin a transaction. Hold the lock `own` alone, the lock `store` with others, and `locks`, taken in order,
         alone; where there are no `locks` (None), the lock `store` alone. Waits for nothing yet."""
         assert self._connection is not None
+        assert self._statements is not None
         self._soon = {}
-        self._pipeline = self._connection.pipeline()
-        self._pipeline.__enter__()
+        self._pipeline = pipeline = self._statements
+        pipeline.begin()
         self.wrote = False
-        self._connection.execute(_BEGIN)
+        pipeline.execute(self._begin)
         if self._connection.prepare_threshold is None:
-            self._connection.execute(UNTIMED_HERE)  # before the statement that may wait for locks
+            pipeline.execute(UNTIMED_HERE)  # before the statement that may wait for locks
         if store is None:
-            self._connection.execute(_SET.encode(), (self._address.search_path,))
+            pipeline.execute(_SET.encode(), (self._address.search_path,))
         elif locks is None:
-            self._connection.execute(_SET_AND_LOCK_ALL, (self._address.search_path, own, store))
+            pipeline.execute(_SET_AND_LOCK_ALL, (self._address.search_path, own, store))
         else:
-            self._connection.execute(_SET_AND_LOCK, (self._address.search_path, own, store, locks))
+            pipeline.execute(_SET_AND_LOCK, (self._address.search_path, own, store, locks))
 
     def end(self, *, channel: str | None, payload: str = "") -> None:
         """Commit; on a channel, tell others afterwards."""
-        assert self._connection is not None
         assert self._pipeline is not None
         self.flush()
-        self._connection.execute(b"COMMIT")
+        self._pipeline.execute(b"COMMIT")
         if channel is not None:
-            self._connection.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
+            self._pipeline.execute(b"SELECT pg_notify($1, $2)", (channel, payload))
         pipeline, self._pipeline = self._pipeline, None
-        pipeline.__exit__(None, None, None)
+        pipeline.end()
         self.heard_at = time.monotonic()
 
     def plan_once(self, *, once: bool) -> None:
@@ -132,7 +138,7 @@ class WriterConnection:
         try:
             if pipeline is not None:
                 try:
-                    pipeline.__exit__(None, None, None)
+                    pipeline.end()
                 except psycopg.Error:
                     pass  # the error that leads here
             if self.open and self._connection is not None:
@@ -154,12 +160,12 @@ class WriterConnection:
         """Whether the server does not know a statement as prepared that the driver takes for it, or the reverse."""
         return isinstance(error, psycopg.Error) and (error.sqlstate in _UNKNOWN_STATEMENT or is_old_plan(error))
 
-    def send(self, sql: str, parameters: tuple[object, ...] = ()) -> psycopg.Cursor[Any]:
-        """Run a statement; in a transaction its rows are waited for only where they are fetched."""
-        assert self._connection is not None
+    def send(self, sql: str, parameters: tuple[object, ...] = ()) -> SentStatement:
+        """Send a statement of the transaction; its rows are waited for only where they are fetched."""
+        assert self._pipeline is not None
         self.wrote = self.wrote or not sql.startswith("SELECT")
         self.flush()
-        return self._connection.execute(translated(sql), kept(parameters))
+        return self._pipeline.execute(translated(sql), kept(parameters))
 
     def send_soon(self, sql: str, parameters: tuple[object, ...]) -> None:
         """Run a statement before the next one that is sent; those of one text go together, which costs a fraction."""
@@ -180,19 +186,18 @@ class WriterConnection:
         """Send what is to go soon now."""
         if not self._soon:
             return
-        assert self._connection is not None
+        assert self._pipeline is not None
         soon, self._soon = self._soon, {}
         for sql, rows in soon.items():
-            if len(rows) == 1:
-                self._connection.execute(translated(sql), rows[0])
-            else:
-                self._connection.cursor().executemany(translated(sql), rows)
+            text = translated(sql)
+            for row in rows:
+                self._pipeline.execute(text, row)
 
-    def send_raw(self, sql: bytes, parameters: tuple[object, ...]) -> psycopg.Cursor[Any]:
-        """Run a statement of PostgreSQL's own."""
-        assert self._connection is not None
+    def send_raw(self, sql: bytes, parameters: tuple[object, ...]) -> SentStatement:
+        """Send a statement of PostgreSQL's own."""
+        assert self._pipeline is not None
         self.flush()
-        return self._connection.execute(sql, parameters)
+        return self._pipeline.execute(sql, parameters)
 
     def send_many(self, sql: str, rows: list[tuple[object, ...]]) -> None:
         """Run a statement once for each row of parameters."""

@@ -1,37 +1,25 @@
-"""A store that is only looked at: a mounted backup, or any file by a command that reads (specs/store.md, F2, F3)."""
+"""A file that is only looked at: a mounted backup, or any by a command that reads (specs/store.md, F2, F3)."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from durable.core.clock import now_ms
 from durable.core.errors import StoreError, StoreRefused
-from durable.core.value_codec import ValueCodec
 from durable.store import owner_check
 from durable.store.operations.due_times import anything_due
 from durable.store.operations.row_records import Row
+from durable.store.read_only import ReadOnly
 from durable.store.sqlite import file
 from durable.store.sqlite.engine_locks import Liveness
 from durable.store.sqlite.reads import SqliteReads
 from durable.store.target import MEMORY, is_database, is_url, parsed
 
 if TYPE_CHECKING:
-    from durable.store.changes import StoreChange
-    from durable.store.operations.leases import Held
     from durable.store.operations.request_table import Operation
-    from durable.store.protocol.requests import Answer
-    from durable.store.rows import PromiseRow
-
-LOOK_S = 1.0
-"""How often whoever watches is told to look again: another machine may write what is mounted read-only here."""
 
 
 def is_read_only(target: str | Path) -> bool:
@@ -46,20 +34,16 @@ def is_read_only(target: str | Path) -> bool:
     return not os.access(path, os.W_OK) or (not log.exists() and not os.access(path.parent, os.W_OK))
 
 
-class ReadOnlyStore:
-    """The face of a file that cannot be written: lists, searches and requests that only read. The rest is refused."""
-
-    local = chunks = None
-    codec: ValueCodec | None = None
+class ReadOnlyStore(ReadOnly):
+    """A file."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, reads: SqliteReads) -> None:
+        super().__init__()
         self.path = path
         self.directory = Path(f"{path}.d")
         self.reads = reads
         self._connection = connection
-        self._loop = asyncio.get_running_loop()
         self._liveness = Liveness(self.directory)
-        self._watchers: set[asyncio.TimerHandle] = set()
 
     @property
     def file(self) -> ReadOnlyStore:
@@ -87,22 +71,7 @@ class ReadOnlyStore:
         """The key beside the file."""
         return file.load_key(self.path, create=False)
 
-    async def request(self, kind: str, data: Mapping[str, object]) -> Answer:
-        """Answer a request that only reads. StoreRefused as any store; StoreError for one that writes."""
-        from durable.store.operations.request_table import KINDS  # all that a writer can do: lists need none of it
-        from durable.store.operations.searches import Unfinished
-
-        known = KINDS.get(kind)
-        if known is None:
-            raise StoreRefused(kind, 400, f"unknown kind {kind!r}")
-        try:
-            request = msgspec.convert(data, known.request)
-        except (msgspec.ValidationError, UnicodeEncodeError) as error:
-            raise StoreRefused(kind, 400, str(error)) from None
-        outcome = self._run(kind, known.operation, request)
-        return await self.reads.go_on(outcome) if isinstance(outcome, Unfinished) else outcome
-
-    def _run(self, kind: str, operation: Operation, request: Any) -> Any:
+    async def _run(self, kind: str, operation: Operation, request: Any) -> Any:
         from durable.store.operations.large_values import LargeValues
         from durable.store.operations.leases import EngineLeases
         from durable.store.protocol.requests import Refused
@@ -123,30 +92,6 @@ class ReadOnlyStore:
         except file.SQLITE_ERRORS as error:
             raise file.explain(self.path, error) from error
 
-    def post(
-        self,
-        kind: str,
-        data: Mapping[str, object],
-        *,
-        awaited: bool = True,  # noqa: ARG002 - as any store
-    ) -> asyncio.Future[Answer]:
-        """`request`, begun at once."""
-        return asyncio.ensure_future(self.request(kind, data))
-
-    def connect(self, engine_id: str, group: str) -> Any:  # noqa: ARG002 - as any store
-        """No engine runs anything on it."""
-        raise self._refused()
-
-    def keep_leases(self, engine: str, held: Held) -> None:  # noqa: ARG002 - as any store
-        """No engine holds anything of it."""
-        raise self._refused()
-
-    def discarded(self, task_id: str, step: str, reason: str) -> None:
-        """Nothing runs here, so nothing is thrown away."""
-
-    def require(self, feature: str) -> None:
-        """Nothing is lacking."""
-
     def engine_alive(self, engine: str) -> bool:
         """Whether an engine on this machine lives."""
         try:
@@ -154,55 +99,9 @@ class ReadOnlyStore:
         except OSError:
             return False
 
-    async def settled(
-        self,
-        promise_id: str,
-        *,
-        halts: bool = False,  # noqa: ARG002
-        patient: bool = True,  # noqa: ARG002
-        fresh: bool = False,  # noqa: ARG002
-    ) -> PromiseRow:
-        """The promise where it is settled; it cannot be waited for."""
-        row = await self.reads.get_promise(promise_id)
-        if row is None:
-            raise StoreRefused("promise.get", 404, f"promise {promise_id!r} does not exist")
-        if row.state == "pending":
-            raise self._refused()
-        return row
-
-    def hurried(self) -> AbstractContextManager[None]:
-        """Nothing waits for room here."""
-        return nullcontext()
-
-    def tell_of_trouble(self, error: StoreError, at: float) -> None:
-        """Nobody waits."""
-
-    def watch(self, callback: Callable[[StoreChange], None]) -> Callable[[], None]:
-        """Call back now and then; the answer ends it."""
-        pending: list[asyncio.TimerHandle] = []
-
-        from durable.store.changes import StoreChange
-
-        def again() -> None:
-            callback(StoreChange(foreign=True))
-            begin()
-
-        def begin() -> None:
-            self._watchers.difference_update(pending)
-            pending[:] = [self._loop.call_later(LOOK_S, again)]
-            self._watchers.update(pending)
-
-        def end() -> None:
-            pending[0].cancel()
-
-        begin()
-        return end
-
     async def close(self) -> None:
         """Close both connections."""
-        for handle in self._watchers:
-            handle.cancel()
-        await self.reads.close()
+        await super().close()
         self._connection.close()  # the last one, which leaves the log as it is
 
     def nothing_to_do(self) -> bool:

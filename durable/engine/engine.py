@@ -58,11 +58,13 @@ from durable.store.upkeep.expiry import keep_expired
 if TYPE_CHECKING:  # each is imported when it is first used: most engines use none of them
     from capabilities.permissions.levels import Level
     from durable.actors.management import Actors
+    from durable.client.api_models import BulkOutcome
     from durable.core.answer_types import Given
     from durable.engine.deployment_operations import Deployments
     from durable.engine.execution_document import ExecutionDocument
     from durable.engine.queue_operations import Queues
     from durable.engine.schedule_operations import Missed, Overlap, Schedule, Schedules
+    from durable.executions.bulk_work import BulkAction
     from durable.executions.execution_search import ExecutionPage
     from durable.executions.forking import Forked
     from durable.executions.stream_reader import StreamItem
@@ -837,6 +839,43 @@ class Engine:
         from durable.executions.forking import fork
 
         return await self.get((await fork(self.store, id, None, new_id)).id)
+
+    async def bulk(
+        self,
+        action: BulkAction,
+        *,
+        ids: Iterable[str] = (),
+        state: State | None = None,
+        session: str | None = None,
+        function: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        text: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        dry_run: bool = False,
+        reason: str = "",
+        set: Mapping[str, str | None] | None = None,
+        step: int | None = None,
+        changed: Mapping[str, Any] | None = None,
+    ) -> BulkOutcome:
+        """Cancel, resume, retry, tag, fork, rewind or delete many executions, each for itself: what became of each.
+
+        Those of `ids`, or the newest `limit` that fit the filters of `executions`; `cursor` is `next` of the outcome
+        before. dry_run: only say what would become of each. reason: of cancelling; nobody waits for clean-up. set: the
+        tags to give, None takes one off. step, changed: of forks and rewinds. What cannot be changed is in the outcome
+        with `able` false and a `note`. BadArguments.
+        """
+        from durable.executions.bulk_work import bulk_outcome, bulk_work, named_or_fitting
+        from durable.executions.execution_search import execution_filter
+
+        wanted = execution_filter(
+            state=state, session=session, function=function, tag=tags, since=since, until=until, text=text
+        )
+        work = bulk_work(action, reason=reason, tags=set, step=step, changed=changed)
+        choice = named_or_fitting(ids, wanted, limit, cursor)
+        return await bulk_outcome(self.store, work, choice, dry_run=dry_run)
 
     async def check_replay(self, id: str, fn: Function[..., Any] | None = None) -> ReplayCheck:
         """Say whether an execution would be replayed by today's code: nothing is performed, nothing changes.

@@ -105,6 +105,7 @@ async def _require(reads: ReadsFace, execution_id: str) -> None:
 def execution_filter(
     *,
     state: str | None = None,
+    session: str | None = None,
     function: str | None = None,
     tag: tuple[str, str] | Mapping[str, str] | None = None,
     since: datetime | None = None,
@@ -115,11 +116,12 @@ def execution_filter(
     known: State | None = next((each for each in get_args(State.__value__) if each == state), None)
     if state is not None and known is None:
         raise BadArguments(f"state is one of {', '.join(get_args(State.__value__))}, not {state!r}")
-    for name, value in (("function", function or ""), ("text", text)):
+    for name, value in (("session", session or ""), ("function", function or ""), ("text", text)):
         if not isinstance(value, str):
             raise BadArguments(f"{name} is text, not {value!r}")
     return ExecutionFilter(
         state=known,
+        session=session,
         function=function,
         tags=_tag_pairs(tag),
         since=_ms("since", since),

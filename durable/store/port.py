@@ -233,7 +233,7 @@ async def _open_store(
 ) -> StoreFace:
     named = parsed(target)
     if is_url(target):
-        from durable.store.open_server import open_server  # brings an HTTP client, which a file never needs
+        from durable.store.remote.open_server import open_server  # brings an HTTP client, which a file never needs
 
         return await open_server(str(named), token=token, observer=observer)
     if is_database(target):

@@ -64,7 +64,7 @@ class ReadOnly:
 
     @abstractmethod
     async def _run(self, kind: str, operation: Operation, request: Any) -> Any:
-        """What an operation comes to, in a transaction that changes nothing. As `request`."""
+        """Run an operation in a transaction that changes nothing. Raises as `request` does."""
 
     def post(
         self,
@@ -146,4 +146,4 @@ class ReadOnly:
 
     @abstractmethod
     def _refused(self) -> StoreError:
-        """What is said of a request that would write."""
+        """Build the error of a request that would write."""

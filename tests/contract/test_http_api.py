@@ -12,9 +12,9 @@ from urllib.parse import quote
 import pytest
 
 import durable
-from durable.client import api_models
+from durable.executions.bulk_work import BulkChoice
+from durable.executions.page_cursor import write_cursor
 from durable.http.access.roles import ROLES
-from durable.http.api.page_cursor import write_cursor
 from durable.http.api.route_table import ROUTES
 from durable.http.api.routes import bulk_routes
 from tests.waiting import in_state
@@ -358,6 +358,12 @@ async def test_executions_are_forked_taken_elsewhere_checked_and_deleted(tmp_pat
         assert (await server.call("POST", "/executions/q1/upgrade", {"function": "nothing@1"}))[0] == 409
         gone = await server.post("/bulk/delete", {"ids": ["f-fork-1", "q1"]})
         assert [each["able"] for each in gone["items"]] == [True, False]
+        pages, cursor = list[list[str]](), None
+        while cursor is not None or not pages:
+            answer = await server.post("/bulk/delete", {"tags": tags, "limit": 1, "cursor": cursor})
+            pages.append([each["id"] for each in answer["items"]])
+            cursor = answer["next"]
+        assert pages == [["f"], ["q1"], []], "also behind one that was deleted"
 
 
 async def test_a_fork_is_rewound_by_a_client(tmp_path: Path) -> None:
@@ -641,9 +647,7 @@ async def test_a_cursor_that_somebody_made_is_refused(tmp_path: Path) -> None:
     async with api_server(tmp_path / "s.db", engine_options={"deployment": "new"}) as server:
         await server.site_engine()
         body: dict[str, Any] = {"ids": ["a", "b"], "dry_run": True}
-        wanted = api_models.ChooseExecutions(ids=["a", "b"])
-        chosen = (str(getattr(wanted, name)) for name in bulk_routes._CHOICES)
-        cursor = write_cursor("elsewhere", ("bulk", "resume", *chosen))
+        cursor = write_cursor("elsewhere", BulkChoice(("a", "b")).list_of("resume"))
         status, found = await server.call("POST", "/bulk/resume", {**body, "cursor": cursor})
         assert (status, "cursor" in found["detail"]) == (400, True)
         for place in (["waiting", "elsewhere"], ["completed", "a"], ["", "a"]):

@@ -12,9 +12,9 @@ from durable.client import api_models
 from durable.client.api_models import Page
 from durable.core import ids
 from durable.engine.views import iso
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery
 from durable.http.api.execution_views import converted
-from durable.http.api.page_cursor import read_cursor, write_cursor
 
 type Text = Annotated[str, msgspec.Meta(max_length=500)]
 

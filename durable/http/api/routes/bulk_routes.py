@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
 from datetime import datetime
 
 import msgspec
 
 from durable.client import api_models
-from durable.core import ids
-from durable.core.errors import BadArguments
-from durable.executions.bulk_work import BulkWork, make_change, preview_change
-from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search
+from durable.executions.bulk_work import BulkChoice, BulkWork, bulk_outcome
+from durable.executions.execution_search import ExecutionFilter
 from durable.http.access.roles import Role
 from durable.http.api.api_route import ApiCall, ApiRoute, Handler
-from durable.http.api.page_cursor import read_cursor, write_cursor
 
 BULK_S_MAX = 40.0
 """After so long a request begins no further change, and answers with where to go on: clients give up after 60 s."""
@@ -39,8 +34,6 @@ async def retry_executions(call: ApiCall) -> api_models.BulkOutcome:
 async def tag_executions(call: ApiCall) -> api_models.BulkOutcome:
     """Give many executions tags that they are found by, or take them off."""
     body: api_models.TagExecutions = call.body
-    if not body.set:
-        raise BadArguments("set names the tags to give, or with null to take off")
     return await _bulk(call, BulkWork("tag", tags=body.set))
 
 
@@ -64,46 +57,6 @@ async def delete_executions(call: ApiCall) -> api_models.BulkOutcome:
 async def _bulk(call: ApiCall, work: BulkWork) -> api_models.BulkOutcome:
     """Do the work to each execution that the body means, the newest first, until it has `limit` or the time is over."""
     body: api_models.ChooseExecutions = call.body
-    of = ("bulk", work.action, *(str(getattr(body, name)) for name in _CHOICES))
-    before = read_cursor(body.cursor, of, str)
-    page = await _chosen(call, body, before)
-    items, cursor = list[api_models.ExecutionChange](), page.cursor
-    ends_at = time.monotonic() + BULK_S_MAX
-    change = preview_change if body.dry_run else make_change
-    for row_id in [row.id for row in page] or _named(body, before):
-        if items and time.monotonic() > ends_at:
-            cursor = items[-1].id
-            break
-        found = await change(call.store, work, row_id)
-        items.append(api_models.ExecutionChange(**asdict(found)))
-        if found.able and not body.dry_run:
-            call.site.audit.done(call.holder, f"{work.action}_execution", found.id, 200)
-    following = None if cursor is None else write_cursor(cursor, of)
-    return api_models.BulkOutcome(items=items, dry_run=body.dry_run, next=following)
-
-
-_CHOICES = ("ids", "state", "session", "function", "tags", "text", "since", "until")
-
-
-def _named(body: api_models.ChooseExecutions, before: str | None) -> list[str]:
-    """The executions that are named, each once; those after `before`, where the request before this one ended."""
-    named = list(dict.fromkeys(each.removeprefix(ids.PREFIX) for each in body.ids))
-    if before is not None and before not in named:
-        raise BadArguments("the cursor is none: take it from `next` of the answer before, unchanged")
-    return named if before is None else named[named.index(before) + 1 :]
-
-
-async def _chosen(call: ApiCall, body: api_models.ChooseExecutions, before: str | None) -> ExecutionPage:
-    """The executions that the filters mean; none where some are named. BadArguments where nothing is said."""
-    given = [name for name in _CHOICES[1:] if getattr(body, name) and (name != "text" or body.text.strip())]
-    if body.ids:
-        if given:
-            raise BadArguments(f"name ids, or choose by {given[0]}; not both")
-        return ExecutionPage()
-    if not given:
-        raise BadArguments(f"name ids, or choose by {', '.join(_CHOICES[1:])}")
-    if body.session is not None and body.session.startswith(ids.MAILBOX):
-        raise BadArguments("that is an actor's mailbox; its messages are the actor's")
     wanted = ExecutionFilter(
         state=body.state,
         session=body.session,
@@ -113,10 +66,12 @@ async def _chosen(call: ApiCall, body: api_models.ChooseExecutions, before: str 
         until=_ms(body.until),
         text=body.text,
     )
-    page = await search(call.reads, wanted, limit=body.limit, before=before)
-    if wanted.is_indexed and len(page) == body.limit:
-        page.cursor = page[-1].id
-    return page
+    choice = BulkChoice(tuple(body.ids), wanted, body.limit, body.cursor)
+
+    def audit(change: api_models.ExecutionChange) -> None:
+        call.site.audit.done(call.holder, f"{work.action}_execution", change.id, 200)
+
+    return await bulk_outcome(call.store, work, choice, dry_run=body.dry_run, within_s=BULK_S_MAX, on_change=audit)
 
 
 def _ms(moment: datetime | None) -> int | None:

@@ -9,9 +9,9 @@ import msgspec
 from durable.client import api_models
 from durable.client.api_models import Page
 from durable.engine.views import iso
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery, within
 from durable.http.api.execution_views import converted
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.api.routes.session_routes import TURN_S, get_session, opened_session, variable_set
 from durable.sessions.checkpoints.history import CheckpointHistory, CheckpointInfo
 

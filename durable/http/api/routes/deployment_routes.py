@@ -13,9 +13,9 @@ from durable.engine import deployment_operations, retention_rules
 from durable.engine.deployment_operations import Deployment, unsettled_of
 from durable.engine.views import iso
 from durable.executions.deployment_name import check_deployment
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.functions.replay.replay_check import ReplayCheck, not_checked
 from durable.http.api.api_route import ApiCall, ApiRoute
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.api.routes.bulk_routes import BULK_S_MAX
 from durable.http.api.server_engine import require_code_of
 

@@ -20,6 +20,7 @@ from durable.executions import bulk_work
 from durable.executions.execution_search import ExecutionFilter, search
 from durable.executions.exported_record import import_
 from durable.executions.forking import fork, rewind
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.executions.signal_sender import send_signal
 from durable.functions.definition import known_as
 from durable.functions.replay.replay_check import ReplayCheck
@@ -27,7 +28,6 @@ from durable.http.api.api_route import Answer, ApiCall, ApiRoute, Handler, PageQ
 from durable.http.api.execution_views import converted, execution_detail, execution_outcome
 from durable.http.api.function_call import FunctionCall, begin, function_id
 from durable.http.api.output_stream import output_events, printed_page
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.api.step_page import step_page
 from durable.queues.queue import check_queue_name
 from durable.queues.queue_place import Place

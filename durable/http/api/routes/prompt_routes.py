@@ -12,9 +12,9 @@ from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import BadArguments, NotFound, StoreRefused
 from durable.engine.views import iso, promise_view, prompt_view
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.executions.signal_sender import settle_promise
 from durable.http.api.api_route import ApiCall, ApiRoute, PageQuery
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.prompt_api import answerer_of
 from durable.prompts.inbox import Inbox
 from durable.prompts.settled_prompts import SettledPage, SettledPrompt, settled_page, settled_under

@@ -10,8 +10,8 @@ from durable.client import api_models
 from durable.client.api_models import Page
 from durable.engine.queue_operations import GivenLimits
 from durable.engine.views import queue_view
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.http.api.api_route import PAGE_ROWS, ApiCall, ApiRoute, Limit, RouteQuery
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.queues.queue import check_queue_name
 from durable.records.view_models import QueueKeyView, QueueView
 

@@ -19,9 +19,9 @@ from durable.engine.schedule_operations import (
     schedule_request,
 )
 from durable.engine.views import iso, schedule_view
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, RouteQuery
 from durable.http.api.function_call import FunctionCall, function_id
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.records.view_models import ScheduleView
 
 

@@ -11,10 +11,10 @@ from durable.client.api_models import Page
 from durable.core import ids
 from durable.core.errors import DurableError
 from durable.engine.views import session_view
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.http.api.api_route import Answer, ApiCall, ApiRoute, PageQuery, within
 from durable.http.api.execution_views import converted, served
 from durable.http.api.output_stream import printed_page
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.api.routes.execution_routes import OutputQuery, made_execution
 from durable.records.view_models import SessionView
 from durable.sessions.calls.audit import Audit

@@ -14,11 +14,11 @@ from checkpoint.engine_side.seal import read_manifest
 from durable.client import api_models
 from durable.client.api_models import Page
 from durable.engine.views import iso, name_of
+from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.http.api.api_route import ApiCall, ApiRoute, PageQuery
 from durable.http.api.event_log import EventDocument, EventLog
 from durable.http.api.execution_views import converted, served
 from durable.http.api.function_call import served_functions
-from durable.http.api.page_cursor import read_cursor, write_cursor
 from durable.http.metrics import by_function
 from durable.sessions.calls.audit import read_audit
 from durable.sessions.ownership.left_worker import start_time

@@ -174,7 +174,9 @@ class StoreFace(Protocol):
     def require(self, feature: str) -> None:
         """StoreLacks where the store has promises alone, and not this."""
 
-    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
+    async def settled(
+        self, promise_id: str, *, halts: bool = False, patient: bool = True, fresh: bool = False
+    ) -> PromiseRow: ...
 
     def tell_of_trouble(self, error: StoreError, at: float) -> None: ...
 

@@ -175,7 +175,8 @@ class CheckpointQueue:
         finally:
             if stream is not None:
                 stream.close()
-        self._acknowledge(message)
+        if stream is not None or not message.final:  # the end of an execution waits for nothing
+            self._acknowledge(message)
 
     async def _streamed(self, message: Checkpoint, stream: CaptureStream) -> Checkpoint | None:
         """The checkpoint with its data. Where the child failed: None, or for the last one the worker's own capture."""

@@ -56,6 +56,7 @@ from bridge.protocol.messages import (
     Restored,
     Result,
     Shutdown,
+    ValueText,
     Waiting,
     encode_message,
     limit_from_worker,
@@ -465,6 +466,8 @@ class WorkerSession:
         match message:
             case Output():
                 self._output(message)
+            case ValueText():
+                pass  # for whoever looks at every message
             case Result() | Error():
                 self._finish(message)
             case Call():

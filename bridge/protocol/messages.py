@@ -212,6 +212,13 @@ class Waiting(Message, frozen=True, kw_only=True, tag="waiting"):
     calls: Annotated[list[Count], Meta(max_length=CALLS_OPEN_MAX)]
 
 
+class ValueText(Message, frozen=True, kw_only=True, tag="value"):
+    """The text of the value that a notebook's code came to, before what it leaves is captured; its `result` follows."""
+
+    execution_id: ExecutionId
+    repr: Text
+
+
 class RolledBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The rollback of a transaction: names whose contents were loaded, and names that could not be, each with why.
 
@@ -422,6 +429,7 @@ type FromWorker = (
     | Piped
     | Call
     | Waiting
+    | ValueText
     | Result
     | Error
     | Checkpoint

@@ -26,10 +26,7 @@ def read_state(packages: Iterable[str]) -> State:
     """The state as picklable values; `packages` are the modules whose loaded submodules matter."""
     state: State = {}
     state["cwd"] = _directory()
-    now = dict(os.environ)
-    if now != STARTED_ENVIRONMENT:
-        state["environ"] = {name: value for name, value in now.items() if STARTED_ENVIRONMENT.get(name) != value}
-        state["unset"] = sorted(STARTED_ENVIRONMENT.keys() - now.keys())
+    state.update(_environment())
     if sys.path != STARTED_PATH:
         state["path"] = [entry for entry in sys.path if isinstance(entry, str)]
     if sys.getrecursionlimit() != STARTED_RECURSION:
@@ -42,6 +39,27 @@ def read_state(packages: Iterable[str]) -> State:
         state["numpy"] = (name, key.tobytes(), key.dtype.str, *rest)
     state["submodules"] = _submodules(tuple(f"{package}." for package in sorted(packages)), len(sys.modules))
     return state
+
+
+def _environment() -> State:
+    """The changes of the environment. What it decodes to is the same as long as its bytes are."""
+    raw = getattr(os.environ, "_data", None)
+    if type(raw) is not dict or type(os.environ) is not _ENVIRONMENT:
+        return _changes_of(dict(os.environ))
+    if _last.get("raw") != raw:
+        _last.update(raw=dict(raw), changes=_changes_of(dict(os.environ)))
+    return dict(_last["changes"])
+
+
+_ENVIRONMENT = type(os.environ)
+_last: State = {}
+
+
+def _changes_of(now: dict[str, str]) -> State:
+    if now == STARTED_ENVIRONMENT:
+        return {}
+    changed = {name: value for name, value in now.items() if STARTED_ENVIRONMENT.get(name) != value}
+    return {"environ": changed, "unset": sorted(STARTED_ENVIRONMENT.keys() - now.keys())}
 
 
 def _directory() -> str:

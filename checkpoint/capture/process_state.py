@@ -259,8 +259,9 @@ class ProcessState:
 
     def _read_signals(self) -> Iterator[tuple[str, object]]:
         for number, handler in _handlers():
-            own = getattr(handler, "__module__", "") == "bridge.worker.namespace.time_limit"
-            if number != signal.SIGINT and handler is not self._handlers.get(number) and not own:
+            if handler is self._handlers.get(number) or number == _SIGINT:
+                continue
+            if getattr(handler, "__module__", "") != "bridge.worker.namespace.time_limit":
                 yield f"the handler of {_signal_name(number)}", handler
         handler = None if self.interrupts is None else self.interrupts(None)
         if handler is not None:
@@ -409,6 +410,7 @@ def _handlers() -> Iterator[tuple[int, Any]]:
         yield number, _signal.getsignal(number)
 
 
+_SIGINT = int(signal.SIGINT)
 _NUMBERS = sorted(int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
 
 

@@ -23,6 +23,13 @@ HISTORIES = ("In", "Out")
 INTERNAL = "\0"
 """Starts the saved name of an engine's own name: no variable of a user has it."""
 
+_NAMES_MAX = 1_000
+_number_names: dict[tuple[str, int], str] = {}
+"""The saved names of items of the history: each capture asks for all of them."""
+
+_places: dict[str, int] = {}
+"""Numbers from which the group of a plain value follows, by its name."""
+
 _ATOMS = frozenset((int, float, bool, type(None), complex))
 _TEXTS = frozenset((str, bytes))
 _IMMUTABLE = frozenset((tuple, frozenset))
@@ -117,8 +124,24 @@ def _survey_internals(survey: Survey, internals: Mapping[str, object]) -> None:
             survey.internals[name] = "list" if isinstance(value, list) else "dict"
             items = list(enumerate(value) if isinstance(value, list) else value.items())
             for key, item in items:
-                if isinstance(key, int) or (isinstance(key, str) and len(key) < 100):
-                    _sort(survey, f"{INTERNAL}{name}[{key!r}]", item)
+                if type(key) is int:
+                    item_name = _number_names.get((name, key)) or _number_name(name, key)
+                elif isinstance(key, int) or (isinstance(key, str) and len(key) < 100):
+                    item_name = f"{INTERNAL}{name}[{key!r}]"
+                else:
+                    continue
+                cls = type(item)
+                if cls in _ATOMS or (cls in _TEXTS and len(item) <= _ATOM_CHARS_MAX):  # nearly all of them
+                    survey.atoms[item_name] = item
+                else:
+                    _sort(survey, item_name, item)
+
+
+def _number_name(container: str, number: int) -> str:
+    if len(_number_names) >= _NAMES_MAX:
+        _number_names.clear()
+    found = _number_names[container, number] = f"{INTERNAL}{container}[{number}]"
+    return found
 
 
 def _nameable(name: object) -> bool:
@@ -175,6 +198,13 @@ def _small(survey: Survey, name: str, value: object) -> bool:
     return True
 
 
+def _place(name: str) -> int:
+    if len(_places) >= _NAMES_MAX:
+        _places.clear()
+    found = _places[name] = zlib.crc32(name.encode())
+    return found
+
+
 def buckets(atoms: dict[str, object]) -> list[tuple[str, ...]]:
     """Small values are saved some dozens together; which ones does not depend on their order."""
     if not atoms:
@@ -182,5 +212,6 @@ def buckets(atoms: dict[str, object]) -> list[tuple[str, ...]]:
     count = 1 << max(0, (len(atoms) // _ATOMS_PER_GROUP)).bit_length()
     buckets: list[list[str]] = [[] for _ in range(count)]
     for name in sorted(atoms):
-        buckets[zlib.crc32(name.encode()) & (count - 1)].append(name)
+        place = _places.get(name)
+        buckets[(_place(name) if place is None else place) & (count - 1)].append(name)
     return [tuple(names) for names in buckets if names]

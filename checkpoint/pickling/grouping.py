@@ -245,6 +245,8 @@ class Grouping:
         """Tell the scope of the objects whose namespaces something else holds, too, and of the namespaces of modules.
         The places of the dumps that are to be made again for it."""
         self._pickler = None  # it refers to what it pickled last
+        if not dumps and not survey.small_dicts:
+            return set()  # nothing that could be held
         roots = Counter(id(value) for value in (*survey.values.values(), *survey.atoms.values()))
         always = {id(scope.namespace): scope.namespace, id(builtins.__dict__): builtins.__dict__}
         memos = [dump.memo for dump in dumps]

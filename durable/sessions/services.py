@@ -15,6 +15,7 @@ from durable.sessions.calls.audit import Audit
 from durable.sessions.calls.call_settlement import CallsUnderWay
 from durable.sessions.checkpoints.retention import Retention
 from durable.sessions.ownership.javascript_image import Images
+from durable.store.changes import Changes
 from durable.store.port import StoreFace
 
 
@@ -37,6 +38,8 @@ class House(msgspec.Struct):
     """Drops what the engine has in memory of a session."""
     rested: Callable[[], None] = lambda: None
     """Told when a worker came to rest: others may wait for its place."""
+    begun: Changes = msgspec.field(default_factory=Changes)
+    """Told when the pass of a cell begins: whoever follows it reads on in this process."""
     images: Images = msgspec.field(default_factory=Images)
     """The compiled images that sessions of JavaScript are lent."""
     lent: EngineServices | None = None

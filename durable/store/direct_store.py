@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,9 @@ from durable.store.protocol.sealed_requests import sealed
 from durable.store.rows import PromiseRow, promise_row
 from durable.store.waiters import Follower, Waiters
 from durable.store.writer import Job, Writer
+
+FRESH_S = 0.05
+"""The time after which a promise that was recorded just now is read, to see what others made of it at once."""
 
 if TYPE_CHECKING:
     from durable.core.events import Observer
@@ -213,6 +216,11 @@ class DirectStore:
         """Delete the files, on this machine, of runs that are forgotten; how many runs' they were. Blocks."""
         raise NotImplementedError
 
+    def sync_cells_after(self) -> None:
+        """Tell of the end of a cell once it is committed, and let the sync follow at once, where that is a step of its
+        own (W4): for those who lose what they were told when this machine loses its power."""
+        self._writer.cells_sync_after = True
+
     def require(self, feature: str) -> None:
         """Nothing is lacking."""
 
@@ -224,12 +232,19 @@ class DirectStore:
         """Whether this process keeps that engine alive: its own, or one elsewhere that it serves."""
         return self._liveness.held_here(engine)
 
-    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
+    async def settled(
+        self, promise_id: str, *, halts: bool = False, patient: bool = True, fresh: bool = False
+    ) -> PromiseRow:
         """Wait until it is settled by anyone in any process. StoreRefused 404 if there is none; EngineClosed.
 
         halts: Halted as soon as it, or what it waits for, is halted. Not `patient`: StoreError when nothing can be
-        recorded for want of space (W6).
+        recorded for want of space (W6). fresh: it was recorded just now, and an engine begins with it: what it came to
+        before anybody waited is looked at after FRESH_S only, by when most have ended.
         """
+        if fresh:
+            with self._waiters.entered(promise_id, halts=halts, patient=patient) as future, suppress(TimeoutError):
+                async with asyncio.timeout(FRESH_S):
+                    return await future
         # Entered before it is read: whatever settles or halts it after the read finds the waiter.
         with self._waiters.entered(promise_id, halts=halts, patient=patient) as future:
             standing = self.glance.standing(promise_id)

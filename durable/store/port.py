@@ -174,7 +174,9 @@ class StoreFace(Protocol):
     def require(self, feature: str) -> None:
         """StoreLacks where the store has promises alone, and not this."""
 
-    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow: ...
+    async def settled(
+        self, promise_id: str, *, halts: bool = False, patient: bool = True, fresh: bool = False
+    ) -> PromiseRow: ...
 
     def tell_of_trouble(self, error: StoreError, at: float) -> None: ...
 
@@ -231,7 +233,7 @@ async def _open_store(
 ) -> StoreFace:
     named = parsed(target)
     if is_url(target):
-        from durable.store.open_server import open_server  # brings an HTTP client, which a file never needs
+        from durable.store.remote.open_server import open_server  # brings an HTTP client, which a file never needs
 
         return await open_server(str(named), token=token, observer=observer)
     if is_database(target):

@@ -64,7 +64,7 @@ class ReadOnly:
 
     @abstractmethod
     async def _run(self, kind: str, operation: Operation, request: Any) -> Any:
-        """What an operation comes to, in a transaction that changes nothing. As `request`."""
+        """Run an operation in a transaction that changes nothing. Raises as `request` does."""
 
     def post(
         self,
@@ -94,7 +94,14 @@ class ReadOnly:
     def engine_alive(self, engine: str) -> bool:
         """Whether an engine lives, as far as this sees."""
 
-    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:  # noqa: ARG002
+    async def settled(
+        self,
+        promise_id: str,
+        *,
+        halts: bool = False,  # noqa: ARG002
+        patient: bool = True,  # noqa: ARG002
+        fresh: bool = False,  # noqa: ARG002
+    ) -> PromiseRow:
         """The promise where it is settled; it cannot be waited for."""
         row = await self.reads.get_promise(promise_id)
         if row is None:
@@ -139,4 +146,4 @@ class ReadOnly:
 
     @abstractmethod
     def _refused(self) -> StoreError:
-        """What is said of a request that would write."""
+        """Build the error of a request that would write."""

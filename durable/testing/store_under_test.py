@@ -222,11 +222,13 @@ class StoreUnderTest(Store):
         return self.glance.next_due_ms(now_ms)
 
     @override
-    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
+    async def settled(
+        self, promise_id: str, *, halts: bool = False, patient: bool = True, fresh: bool = False
+    ) -> PromiseRow:
         if self.error is not None:
             raise self.error
         failed: asyncio.Future[None] = self._loop.create_future()
-        found = asyncio.ensure_future(super().settled(promise_id, halts=halts, patient=patient))
+        found = asyncio.ensure_future(super().settled(promise_id, halts=halts, patient=patient, fresh=fresh))
         self.waiting.add(failed)
         if self.on_waiting is not None:
             self.on_waiting()

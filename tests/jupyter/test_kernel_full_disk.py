@@ -84,11 +84,20 @@ def test_a_cell_waits_for_room_and_goes_on(disk: SmallDisk, tmp_path: Path) -> N
         page.run("import random\nruns = []")
         disk.fill()
         cell = page.submit("runs.append(1)\nprint('x' * 2_000_000)\nbig = random.randbytes(3_000_000)\nlen(big)")
-        told = page.until(is_notice)["content"]["data"]["text/plain"]
+        values: list[str] = []
+
+        def noticed(message: dict[str, Any]) -> bool:
+            if kind("execute_result")(message):  # before it is recorded
+                values.append(message["content"]["data"]["text/plain"])
+            return is_notice(message)
+
+        told = page.until(noticed)["content"]["data"]["text/plain"]
         assert "free some disk space" in told
         assert "goes on by itself" in told
         disk.free()
-        assert page.until(kind("execute_result"))["content"]["data"]["text/plain"] == "3000000"
+        if not values:
+            values.append(page.until(kind("execute_result"))["content"]["data"]["text/plain"])
+        assert values == ["3000000"]
         assert reply_to(page, cell)["status"] == "ok"
         page.kill()
         disk.fill()

@@ -63,3 +63,22 @@ def test_a_front_end_that_writes_null_for_what_is_empty_is_answered(tmp_path: Pa
         asked["metadata"] = asked["parent_header"] = None
         session.send(page.client.shell_channel.socket, asked)
         assert page.client.get_shell_msg(timeout=REPLY_S)["content"]["status"] == "ok"
+
+
+def test_a_value_is_shown_before_what_the_cell_leaves_is_saved(tmp_path: Path) -> None:
+    go_on = tmp_path / "go-on"
+    code = f"""
+import os, time
+class Slow:
+    def __reduce__(self):
+        while not os.path.exists({str(go_on)!r}):
+            time.sleep(0.01)
+        return int, (1,)
+slow = Slow()
+6 * 7"""
+    with FrontEnd(tmp_path, "early.ipynb") as page:
+        page.submit(code)
+        shown = page.until(lambda message: message["msg_type"] == "execute_result")
+        go_on.touch()
+        assert shown["content"]["data"]["text/plain"] == "42"
+        assert page.client.get_shell_msg(timeout=60)["content"]["status"] == "ok"

@@ -17,6 +17,7 @@ from weakref import WeakSet
 from bridge.code.cell_mode import Detection
 from bridge.protocol.messages import Wire
 from bridge.worker.calls.calls import Calls, ExecutionCalls
+from bridge.worker.import_hooks import NOTEBOOK
 from bridge.worker.io.backlog import OutputDrainTimeout
 from bridge.worker.io.channel import Channel
 from bridge.worker.io.output_streams import OutputPort
@@ -98,6 +99,7 @@ class Executor:
         self.detection = Detection(os.environ)
         self.show_value: Callable[[object], None] = lambda _value: None
         """Displays the last expression's value, where there is more of it than its text."""
+        self._tells_value = os.environ.get(NOTEBOOK) == "1"
         self._classifier = Classifier(namespace, self.detection, cache_size(os.environ))
 
     def restored(self, *, cleared: bool) -> None:
@@ -133,6 +135,8 @@ class Executor:
             transaction = Transaction(request["transaction"], self._namespace, self._gate, request["recompute"])
             outcome = self._outcome(request, execution, transaction, rule)
             self._trace.leave()
+            if self._tells_value and outcome.get("repr") and request["checkpoint"] != "none":
+                self._channel.send({"type": "value", "execution_id": execution.id, "repr": outcome["repr"]})
             self._loop.tell_untaken()
             self._end_habits(failed=outcome["type"] == "error")
             outcome["execution_id"] = execution.id

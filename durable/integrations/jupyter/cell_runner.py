@@ -222,10 +222,11 @@ class CellRunner:
         return {**self._ended(execution, row, output), "payload": list(output.payloads.values())}
 
     async def _follow(self, execution: str, output: CellOutput, *, fresh: bool = False) -> PromiseRow:
+        row: PromiseRow | None = None
         async for event in self.notebook.follow(execution, fresh=fresh):
             if isinstance(event, PromiseRow):
-                return event
-            if event is None:
+                row = event  # nothing comes after it; a generator that is left before its end costs a task
+            elif event is None:
                 output.flush()
                 await self._tell_restored(output)
             elif isinstance(event, StoreError):
@@ -237,7 +238,8 @@ class CellRunner:
                 output.publish("stream", {"name": "stderr", "text": _REWOUND}, {}, [])
             else:
                 output.add(event)
-        raise AssertionError("an execution that is followed ends")
+        assert row is not None, "an execution that is followed ends"
+        return row
 
     def _tell_trouble(self, error: StoreError, output: CellOutput) -> None:
         """Say once that the store takes nothing, and what to do; raise it when the user does not want to wait."""

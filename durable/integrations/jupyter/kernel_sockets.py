@@ -28,6 +28,10 @@ SNDMORE, POLLIN, EVENTS, NOBLOCK = (int(getattr(zmq, name)) for name in ("SNDMOR
 """As plain numbers: seven frames a message, each with the enum's arithmetic, took as long as the cell."""
 
 
+_send = zmq.backend.Socket.send
+"""What a socket's own `send` ends in: the rest of that looks at options which are not used here."""
+
+
 class KernelSocket:
     """A bound socket on the event loop: what comes is given to `take`, what is sent is on its way at once.
 
@@ -48,8 +52,8 @@ class KernelSocket:
     def send(self, frames: Sequence[bytes]) -> None:
         """Send one message. Neither a ROUTER nor a PUB without a limit ever blocks."""
         for frame in frames[:-1]:
-            self._socket.send(frame, SNDMORE)
-        self._socket.send(frames[-1])
+            _send(self._socket, frame, SNDMORE)
+        _send(self._socket, frames[-1])
         if self._take is not None and self._socket.getsockopt(EVENTS) & POLLIN:
             self._loop.call_soon(self.look)
 

@@ -33,6 +33,8 @@ class KernelMessage(FrozenRecord, frozen=True):
     metadata: dict[str, Any]
     content: dict[str, Any]
     buffers: tuple[bytes, ...] = ()
+    header_frame: bytes = b"{}"
+    """Its header as it came: the parent of all that is sent for it."""
 
     @property
     def kind(self) -> str:
@@ -68,15 +70,12 @@ class KernelWire:
     ) -> list[bytes]:
         """The frames of a message, without identities."""
         self._count += 1
-        header = {
-            "msg_id": f"{self.name}_{self._count}",
-            "msg_type": kind,
-            "username": "kernel",
-            "session": self.name,
-            "date": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-            "version": PROTOCOL,
-        }
-        parts = [_encode(header), _encode(parent.header), _encode(metadata or {}), _encode(content)]
+        date = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        header = (
+            f'{{"msg_id":"{self.name}_{self._count}","msg_type":"{kind}","username":"kernel","session":"{self.name}",'
+            f'"date":"{date}Z","version":"{PROTOCOL}"}}'
+        )
+        parts = [header.encode(), parent.header_frame, _encode(metadata) if metadata else b"{}", _encode(content)]
         return [DELIMITER, self._signed(parts), *parts, *buffers]
 
     def read(self, frames: Sequence[bytes]) -> KernelMessage:
@@ -94,7 +93,8 @@ class KernelWire:
             header, parent, metadata, content = (_decode(part) or {} for part in parts)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ProtocolError(f"a message that is not JSON: {error}") from None
-        return KernelMessage(tuple(frames[:at]), header, parent, metadata, content, tuple(frames[at + 6 :]))
+        told = parts[0] if header else b"{}"
+        return KernelMessage(tuple(frames[:at]), header, parent, metadata, content, tuple(frames[at + 6 :]), told)
 
     def _signed(self, parts: Sequence[bytes]) -> bytes:
         if self._unsigned is None:

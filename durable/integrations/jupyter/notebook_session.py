@@ -83,6 +83,8 @@ class NotebookSession:
             engine.start_worker()
         try:
             await engine.open()
+            if engine.store.local is not None:
+                engine.store.local.sync_cells_after()
             session = await engine.session(name, profile=profile)
             if session.language != "python":
                 raise Conflict(f"session {name!r} speaks {session.language}; a notebook's cells are Python")
@@ -171,8 +173,8 @@ class NotebookSession:
         """
 
         def end() -> asyncio.Future[PromiseRow]:
-            wait = self.engine.store.settled(ids.execution_promise(execution), halts=True, patient=False)
-            return asyncio.ensure_future(wait)
+            promise = ids.execution_promise(execution)
+            return asyncio.ensure_future(self.engine.store.settled(promise, halts=True, patient=False, fresh=fresh))
 
         settled, valued = end(), False
         reader = LiveReader(self.engine, execution, fresh=fresh)

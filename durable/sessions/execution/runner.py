@@ -11,7 +11,7 @@ from typing import Any
 from bridge.confine.confinement import Confinement
 from bridge.confine.host_limits import execute_within
 from bridge.host.weak_callback import weakly
-from bridge.protocol.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, Waiting
+from bridge.protocol.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, ValueText, Waiting
 from bridge.protocol.output_rules import OutputRules
 from durable.core import ids
 from durable.core.background import beside
@@ -30,7 +30,7 @@ from durable.core.errors import (
 )
 from durable.core.events import BackgroundFailed, NotSaved, WorkFailed
 from durable.core.limits import FAILURES_MAX, IDLE_S
-from durable.functions.failures import document
+from durable.functions.failures import cut, document
 from durable.functions.replay.matching import Journal
 from durable.functions.replay.recorded_promises import recorded
 from durable.records.stored_output import CopyRow, StoredCopy
@@ -174,6 +174,7 @@ class LiveSession:
         self._house.epochs[promise_id] = self.epoch
         self._calls = JournaledCalls(found, self.epoch, self._permits)
         self._driving = asyncio.create_task(self._drive(found, begun, fresh=fresh))
+        self._house.begun.tell()
         return found
 
     async def _drive(self, found: Pass, begun: Callable[[], None], *, fresh: bool) -> None:
@@ -253,13 +254,13 @@ class LiveSession:
         if not found.runs:
             return None  # it has ended meanwhile, and nothing would stop its code
         watch = asyncio.get_running_loop().call_later(CANCEL_WATCH_S, self._watch_settled, found)
-        worker.add_interceptor(self._seal_output)
+        worker.add_interceptor(self._see)
         try:
             reply = await execute_within(worker, request, self._confinement.limits, lambda: found.waits)
             await self._saved.posted()
         finally:
             watch.cancel()
-            worker.remove_interceptor(self._seal_output)
+            worker.remove_interceptor(self._see)
         if isinstance(reply, ResourceExceeded) and reply.resource == "memory":
             await self._worker.end()  # what is left of one that ran out of memory cannot be relied on
         if found.worker_ends:
@@ -363,10 +364,12 @@ class LiveSession:
             self._store_output(found, found.copy.add(message.stream, message.data, message.dropped))
             found.recent.add(message.stream, message.data, message.dropped)
 
-    def _seal_output(self, message: Message) -> None:
-        """An interceptor: a checkpoint counts the output until here."""
+    def _see(self, message: Message) -> None:
+        """An interceptor: a checkpoint counts the output until here, and a value is shown while it is made."""
         found = self.current
-        if isinstance(message, Checkpoint) and found is not None and self._quick is None:
+        if isinstance(message, ValueText) and found is not None and message.execution_id == found.execution_id:
+            found.recent.end(cut(message.repr))
+        elif isinstance(message, Checkpoint) and found is not None and self._quick is None:
             with self._failing(found):
                 self._store_output(found, found.copy.seal(), last=message.final)
 

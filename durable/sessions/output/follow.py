@@ -68,7 +68,9 @@ class LiveReader:
 
     def news(self) -> set[asyncio.Future[Any]]:
         """Done when there may be more: ask before `look`."""
-        return {self.engine.changed()} if self._recent is None else {self.engine.changed(), self._recent.changed()}
+        host = self.engine.host
+        recent = host.recent(self._execution_id)[0]
+        return {self.engine.changed(), host.begun() if recent is None else recent.changed()}
 
 
 class CellReaders:

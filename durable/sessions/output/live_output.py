@@ -90,8 +90,9 @@ class Recent:
 
     def end(self, value: str) -> None:
         """Its code ended with a value of that text."""
-        self.value = value
-        self._changes.tell()
+        if value != self.value:
+            self.value = value
+            self._changes.tell()
 
     def since(self, offset: int) -> list[OutputEvent] | None:
         """The events from there on; None when they are no longer here."""

@@ -189,6 +189,10 @@ class SessionHost:
         live = self._live.get(found.cell.session)
         return found.recent, found.open or (live is not None and not live.ownership.lost)
 
+    def begun(self) -> asyncio.Future[None]:
+        """Done when the next pass of a cell begins here."""
+        return self._house.begun.next()
+
     def _pass_of(self, execution_id: str) -> Pass | None:
         passes = (session.current for session in self._live.values())
         return next((one for one in passes if one is not None and one.execution_id == execution_id), None)

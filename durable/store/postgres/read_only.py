@@ -45,7 +45,7 @@ class ReadOnlyDatabase(ReadOnly):
 
     @property
     def file(self) -> None:
-        """It has none."""
+        """The file: none, since the store is in a database."""
         return
 
     @property

@@ -142,7 +142,14 @@ class ResonateServerStore:
         """Tell those who must not wait for ever, and waited already at that time, in monotonic seconds."""
         self._waiters.outage(lambda: type(error)(str(error)), at)
 
-    async def settled(self, promise_id: str, *, halts: bool = False, patient: bool = True) -> PromiseRow:
+    async def settled(
+        self,
+        promise_id: str,
+        *,
+        halts: bool = False,
+        patient: bool = True,
+        fresh: bool = False,  # noqa: ARG002
+    ) -> PromiseRow:
         """Wait until it is settled by anyone anywhere. StoreRefused 404 if there is none; EngineClosed.
 
         halts: Halted as soon as its task is halted. Not `patient`: StoreUnreachable when the server has not been heard

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from durable.core import ids
 from durable.core.clock import now_ms
-from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
+from durable.core.errors import BadArguments, Conflict, KeyUnavailable, NotFound, StoreRefused, ValueDamaged
 from durable.core.frozen_record import FrozenRecord
 from durable.executions.exported_record import export
 from durable.executions.record_fork import RecordFork
@@ -162,7 +162,7 @@ async def fork_each(
                 made.append(await rewind(store, row.id, step, changed=changed, dry_run=dry_run))
             else:
                 made.append(await fork(store, row.id, step, changed=changed, dry_run=dry_run))
-        except (Conflict, BadArguments, NotFound) as error:
+        except (Conflict, BadArguments, NotFound, KeyUnavailable, ValueDamaged) as error:
             made.append(Forked("", row.id, 0, [], str(error)))
     return made
 

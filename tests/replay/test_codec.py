@@ -14,6 +14,7 @@ import pytest
 
 import durable
 from durable.core import value_codec
+from durable.executions.forking import fork_each
 from tests.waiting import first_prompt, in_state
 
 SECRET = "the launch is on tuesday"
@@ -152,6 +153,27 @@ async def test_without_the_key_an_execution_is_halted_by_its_id_and_goes_on_with
         assert missing.value.key_id == "k1"
         with pytest.raises(durable.KeyUnavailable):
             await client.published("halted", "said")
+
+
+@durable.function
+async def fails_once(ctx: durable.Context) -> str:
+    return await ctx.run(fails, "it")
+
+
+async def test_a_failure_that_cannot_be_opened_keeps_no_other_from_its_retry(tmp_path: Path) -> None:
+    for name, codec in (("sealed", durable.ValueCodec({"k1": KEY}, current="k1")), ("plain", None)):
+        async with durable.open(tmp_path / "s.db", codec=codec) as engine:
+            with pytest.raises(durable.ExecutionError):
+                await (await engine.start(fails_once, id=name)).result(20)
+    value_codec._known.clear()
+    async with durable.open(tmp_path / "s.db", serve=False) as client:
+        found = await fork_each(client.store, await client.executions(), None, dry_run=True)
+        assert [(each.source, "'k1'" in each.problem, each.begun_again) for each in found] == [
+            ("plain", False, ["plain.1"]),
+            ("sealed", True, []),
+        ]
+        outcome = await client.bulk("retry", function="fails_once", dry_run=True)
+        assert [(each.id, each.able) for each in outcome.items] == [("plain", True), ("sealed", False)]
 
 
 def test_a_codec_says_what_is_wrong_and_shows_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

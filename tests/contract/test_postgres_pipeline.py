@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -95,11 +95,9 @@ def test_a_lost_connection_is_told(
     pipeline.execute(b"SELECT 1")
     connection.pgconn.flush()
     postgres_server.sql(f"SELECT pg_terminate_backend({pid})")
+    waited: Callable[[], object] = sent.fetchall if waits == "for rows" else pipeline.end
     with pytest.raises(psycopg.OperationalError):
-        if waits == "for rows":
-            sent.fetchall()
-        else:
-            pipeline.end()
+        waited()
     with pytest.raises(psycopg.Error):
         pipeline.end()
     assert connection.closed

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres_server import PostgresServer, binaries
 from tests.warm_python import PYTHON, WARM_START
@@ -22,6 +23,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 """The tests start thousands of processes: each would compile all its sources again."""
 
 WARM_START.install()
+
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if "CI" not in os.environ:  # where Hypothesis has a profile of its own
+    settings.load_profile("loaded")
+"""No test fails since the machine was busy."""
 
 COLD_ZYGOTES = {"protocol", "test_isolation_bounds.py", "test_isolation_escapes.py", "test_isolation_sessions.py"}
 """Folders and files of tests about how a zygote starts, and what a worker can find out about it."""

@@ -14,15 +14,11 @@ from typing import NamedTuple
 from bridge.launch.launcher import STARTED_SIGNALS, spawn
 from bridge.launch.zygote_protocol import PACKET_BYTES_MAX
 
-SHARED_MODULES = (
-    "asyncio",
-    "bridge.protocol.framing",
-    "bridge.protocol.messages",
-    "checkpoint.blobs.memory_file",
-    "checkpoint.format.group_table",
-    "checkpoint.format.payload",
-)
-"""What an engine and a zygote both import, with all that these bring: two thirds of what a zygote needs."""
+SHARED_MODULES = ("asyncio",)
+"""What is imported before a zygote is forked, with what this module brings: what the process itself waits for first.
+
+More would be imported once instead of twice, but one after the other, while two processors are there.
+"""
 
 
 class StartedZygote(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import platform
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from durable.integrations.jupyter.kernel_wire import NOBODY, PROTOCOL, KernelMes
 
 if TYPE_CHECKING:
     from durable.integrations.jupyter.cell_runner import CellRunner
+
+GREETED_S = 0.05
+"""For the first request, which asks whether the kernel is there: an import beside it would take as long again."""
 
 ABORTED: dict[str, Any] = {"status": "aborted"}
 
@@ -65,7 +69,8 @@ class Kernel:
         self._ended = asyncio.Event()
         self._inputs: asyncio.Queue[KernelMessage] = asyncio.Queue()
         self._runner: CellRunner | None = None
-        self._loading = asyncio.ensure_future(asyncio.to_thread(_load))
+        self._greeted = asyncio.Event()
+        self._loading = asyncio.ensure_future(self._loaded())
         self._tasks: set[asyncio.Future[Any]] = set()
         self._restarts = False
 
@@ -82,6 +87,13 @@ class Kernel:
             task.cancel()
         if self._runner is not None:
             await self._runner.close(forget=self.options.unnamed and not self._restarts)
+
+    async def _loaded(self) -> Any:
+        """The engine's part, imported in a thread once a front end was told that the kernel is there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GREETED_S):
+                await self._greeted.wait()
+        return await asyncio.to_thread(_load)
 
     def end(self) -> None:
         """Let `run` return."""
@@ -133,6 +145,7 @@ class Kernel:
             content = _failed(error)
         self.sockets.reply(socket, message.kind.replace("_request", "_reply"), content, message)
         self._status("idle", message)
+        self._greeted.set()
         if message.kind == "shutdown_request":
             self.end()
 

@@ -216,11 +216,6 @@ class DirectStore:
         """Delete the files, on this machine, of runs that are forgotten; how many runs' they were. Blocks."""
         raise NotImplementedError
 
-    def sync_cells_after(self) -> None:
-        """Tell of the end of a cell once it is committed, and let the sync follow at once, where that is a step of its
-        own (W4): for those who lose what they were told when this machine loses its power."""
-        self._writer.cells_sync_after = True
-
     def require(self, feature: str) -> None:
         """Nothing is lacking."""
 

@@ -156,8 +156,6 @@ class Writer(threading.Thread):
         self._next_try = 0.0
         self.patient = True
         """Whether it may wait. Set by the loop, which calls `wake` then."""
-        self.cells_sync_after = False
-        """Whether the end of a cell is told of before its sync, where that is a step of its own. Set by the loop."""
 
     # -- how each kind of store does it -------------------------------------------------------------------------
 

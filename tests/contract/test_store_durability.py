@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -88,35 +87,6 @@ async def test_a_cell_whose_asker_hears_of_its_outcome_only_is_synced_shortly_af
         await store.request("cell.submit", {"session": "s", "promise": cell, "sync_later": True})
         assert commits.taken() == {"NORMAL"}
         await asyncio.wait_for(synced.wait(), 30)
-
-
-@pytest.mark.parametrize("early", [True, False])
-async def test_the_end_of_a_cell_is_told_before_its_sync_where_that_was_asked_for_and_nothing_else_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, early: bool
-) -> None:
-    asked, go_on = threading.Event(), threading.Event()
-
-    def sync(_room: LogRoom) -> None:
-        asked.set()
-        assert go_on.wait(30)
-
-    monkeypatch.setattr("durable.store.sqlite.writer.SYNC_LATER_S", 3_600)
-    cell = {"timeoutAt": 2**50, "param": {"data": ""}, "tags": {"resonate:target": "poll://any@default"}}
-    end = {"id": "exec:s@1", "version": 1, "action": {"kind": "promise.settle", "data": settle("exec:s@1")}}
-    async with opened(tmp_path / "s.db", durability="power") as store:
-        if early:
-            store.sync_cells_after()
-        await store.request("session.open", {"session": "s"})
-        await store.request("cell.submit", {"session": "s", "promise": cell, "sync_later": True})
-        await acquire(store, "s@1")
-        commits = Commits(store)
-        await store.request("promise.create", root("a"))
-        assert commits.taken() == {"FULL"}
-        monkeypatch.setattr(LogRoom, "sync", sync)
-        await store.request("task.fulfill", end)
-        assert commits.taken() == {"NORMAL" if early else "FULL"}
-        assert await asyncio.to_thread(asked.wait, 30 if early else 0) is early
-        go_on.set()
 
 
 @pytest.mark.parametrize(

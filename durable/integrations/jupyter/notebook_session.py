@@ -83,8 +83,6 @@ class NotebookSession:
             engine.start_worker()
         try:
             await engine.open()
-            if engine.store.local is not None:
-                engine.store.local.sync_cells_after()
             session = await engine.session(name, profile=profile)
             if session.language != "python":
                 raise Conflict(f"session {name!r} speaks {session.language}; a notebook's cells are Python")

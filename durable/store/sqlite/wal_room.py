@@ -9,8 +9,6 @@ so this ends when the log has the length of a checkpoint; one that a long reader
 from __future__ import annotations
 
 import os
-import queue
-import threading
 from pathlib import Path
 
 from durable.core.limits import LOG_BYTES_GOAL, LOG_ROOM_BYTES_MAX, LOG_ROOM_BYTES_MIN
@@ -52,35 +50,6 @@ class LogRoom:
                 os.close(descriptor)
         except OSError:
             pass
-
-
-class LogSync:
-    """A thread that syncs the log while the writer goes on. One sync serves for all that was asked for before it."""
-
-    def __init__(self, room: LogRoom) -> None:
-        self._room = room
-        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="durable-sync", daemon=True)
-        self._thread.start()
-
-    def begin(self) -> None:
-        """Let all that is committed survive a power cut, soon."""
-        self._asked.put(True)
-
-    def close(self) -> None:
-        """Return when all that was asked for is done."""
-        self._asked.put(False)
-        self._thread.join()
-
-    def _run(self) -> None:
-        goes_on = True
-        while goes_on:
-            asked = [self._asked.get()]
-            while not self._asked.empty():
-                asked.append(self._asked.get())
-            goes_on = all(asked)
-            if any(asked):
-                self._room.sync()
 
 
 def _empty_end(descriptor: int, size: int) -> bool:

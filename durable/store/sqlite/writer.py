@@ -18,25 +18,16 @@ from durable.store.sqlite.file import explain
 from durable.store.sqlite.idle_memory import Rest
 from durable.store.sqlite.peer_notify import Peers
 from durable.store.sqlite.transaction import SqliteLook, SqliteTx
-from durable.store.sqlite.wal_room import LogRoom, LogSync
+from durable.store.sqlite.wal_room import LogRoom
 from durable.store.writer import Job, Writer
 
 type Durability = Literal["power", "process"]
-
-_SUBMIT = "cell.submit"
 
 SYNC_LATER_S = 0.02
 """A cell whose record is synced later is so within this: most have ended by then, and one sync serves for both."""
 
 _RETRY_FIRST_S = 0.0002
 _RETRY_MAX_S = 0.005
-
-
-def _later_s(job: Job, *, ends: bool) -> float | None:
-    """How long after its commit a request is synced, in s; None for in it. ends: 0 for the end of a cell."""
-    if job.internal:
-        return SYNC_LATER_S
-    return 0.0 if ends and job.kind == "task.fulfill" and "@" in job.request.id else None
 
 
 class SqliteWriter(Writer):
@@ -63,25 +54,21 @@ class SqliteWriter(Writer):
         self._rest = rest
         self._seen = -1
         self._synchronous = ""
-        self._sync_within_s = math.inf
-        """The time in s by which what this transaction writes has to be synced; inf where its commit sees to that, or
-        nobody."""
-        self._syncs_beside: LogSync | None = None
+        self._syncs_later = False
         self._changes_before = 0
         self._sync_at = math.inf
         """The monotonic time, in s, by which the log has to be synced."""
 
     def _begin(self, jobs: list[Job]) -> Tx:
-        later = [_later_s(job, ends=self.cells_sync_after) for job in jobs if not job.internal or job.kind == _SUBMIT]
-        sync = None in later
+        sync = not all(job.internal for job in jobs)
         wanted = "FULL" if sync and self._durability == "power" else "NORMAL"
         if wanted != self._synchronous:
             self._connection.execute(f"PRAGMA synchronous={wanted}")
             self._synchronous = wanted
         self._retried(lambda: self._connection.execute("BEGIN IMMEDIATE"))
-        self._sync_within_s = math.inf if sync else min((each for each in later if each is not None), default=math.inf)
-        if wanted == "FULL" or self._sync_within_s == 0.0:
+        if wanted == "FULL":
             self._room.make()
+        self._syncs_later = not sync and any(job.kind == "cell.submit" for job in jobs)
         self._changes_before = self._connection.total_changes
         self._tell_time()
         return SqliteTx(
@@ -100,8 +87,8 @@ class SqliteWriter(Writer):
         if self._synchronous == "FULL":
             if self._connection.total_changes != self._changes_before:  # a commit that writes nothing syncs nothing
                 self._sync_at = math.inf
-        elif self._durability == "power":
-            self._sync_at = min(self._sync_at, time.monotonic() + self._sync_within_s)
+        elif self._syncs_later and self._durability == "power":
+            self._sync_at = min(self._sync_at, time.monotonic() + SYNC_LATER_S)
 
     def _sync_in(self) -> float:
         return self._sync_at - time.monotonic()
@@ -109,11 +96,7 @@ class SqliteWriter(Writer):
     def _sync(self) -> None:
         if time.monotonic() >= self._sync_at:
             self._sync_at = math.inf
-            if self.cells_sync_after:
-                self._syncs_beside = self._syncs_beside or LogSync(self._room)
-                self._syncs_beside.begin()
-            else:
-                self._room.sync()
+            self._room.sync()
 
     def _undo(self, tx: Tx) -> None:  # noqa: ARG002
         if self._connection.in_transaction:
@@ -156,8 +139,6 @@ class SqliteWriter(Writer):
         return full if isinstance(full, StoreFull) else None
 
     def _disconnect(self) -> None:
-        if self._syncs_beside is not None:
-            self._syncs_beside.close()
         if self._sync_at < math.inf:
             self._room.sync()
         self._connection.close()

@@ -21,6 +21,10 @@ from checkpoint.capture.class_sources import note_imports
 
 type State = dict[str, Any]
 
+_ENVIRONMENT = type(os.environ)
+_last: State = {}
+"""The bytes of the environment when its changes were read last, and these."""
+
 
 def read_state(packages: Iterable[str]) -> State:
     """The state as picklable values; `packages` are the modules whose loaded submodules matter."""
@@ -49,10 +53,6 @@ def _environment() -> State:
     if _last.get("raw") != raw:
         _last.update(raw=dict(raw), changes=_changes_of(dict(os.environ)))
     return dict(_last["changes"])
-
-
-_ENVIRONMENT = type(os.environ)
-_last: State = {}
 
 
 def _changes_of(now: dict[str, str]) -> State:

@@ -1183,9 +1183,6 @@ class Engine:
     def _on_change(self, change: StoreChange) -> None:
         if self._passes is not None:
             self._passes.cancel(change.cancelled)
-            if change.foreign and self._passes.running:
-                local = self._store.local if self._store is not None else None
-                self._passes.cancel(() if local is None else local.glance.cancelled(self.engine_id))
         if change.lapsed:
             self._host.end_workers()
         if change.regressed:

@@ -130,11 +130,6 @@ class Passes:
         """The data to be saved with the end of an execution, once; None for nothing."""
         return self._saves.pop(promise_id, None)
 
-    @property
-    def running(self) -> bool:
-        """Whether any pass goes on here."""
-        return bool(self._runs)
-
     def _start(
         self,
         run: ExecutionPass,

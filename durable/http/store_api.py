@@ -158,7 +158,7 @@ class Desk:
     async def _beat(self, request: requests.Engine) -> requests.Answer:
         if not self._leases.beat(request.engine, self._clock()):
             raise _unknown(request.engine)
-        return self._lease({"cancelled": self._store.glance.cancelled(request.engine)})
+        return self._lease({"cancelled": await self._store.reads.cancelled(request.engine)})
 
     def _lease(self, more: dict[str, Any]) -> requests.Answer:
         return requests.Answer(200, {"lease_ms": int(self._leases.lease_s * 1000), **more})

@@ -61,10 +61,6 @@ class PointReads:
         """Whether the fence would surely let the task's holder create `child` now, and there is none yet."""
         return False
 
-    def cancelled(self, engine: str) -> list[str]:  # noqa: ARG002
-        """Functions that run on this engine and are to end."""
-        return []
-
     def actor(self, name: str) -> Record | None:  # noqa: ARG002
         """An actor's row, without how many messages wait. None where it cannot be told."""
         return None

@@ -216,6 +216,12 @@ _STREAM = f"""
 """The writes from offset ?3 on; the first may begin before it, and may be over before it."""
 
 
+CANCELLED = (
+    "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid IN (SELECT value FROM json_each(?))"
+)
+"""Functions that run on any of these engines and are to end."""
+
+
 class Reads(PageReads):
     """The read side of one open store: its statements, run by each kind of store on a connection of its own."""
 
@@ -485,6 +491,10 @@ class Reads(PageReads):
             "SELECT engine, grp, pid, functions, joined_at, deployment FROM engines ORDER BY joined_at, engine", []
         )
         return [EngineRow(row[0], row[1], row[2], tuple(msgspec.json.decode(row[3])), row[4], row[5]) for row in rows]
+
+    async def cancelled(self, engine: str) -> list[str]:
+        """Functions that run on an engine and are to end, by promise id."""
+        return [row[0] for row in await self._rows(CANCELLED, [dump([engine])])]
 
     async def figures(self, *, now: int) -> StoreFigures:
         """The numbers that an operator watches. They count whole tables. now: ms since the epoch."""

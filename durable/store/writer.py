@@ -34,6 +34,7 @@ from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, EngineServes, FenceMemory, MessageEnd, Tx
 from durable.store.protocol.requests import Answer, Refused
 from durable.store.protocol.waiting_requests import PATIENT
+from durable.store.reads import CANCELLED
 
 COMPANY_S = 0.001
 """The time that an unawaited request waits to be committed with another: a short step's creation for its result."""
@@ -426,6 +427,8 @@ class Writer(threading.Thread):
             )
             effects.settled = {row[0]: promise_record(self._values.whole_row(row)) for row in rows}
             self._look_for_halts(effects, self._told())
+        if self._served:  # functions that run here, and that another process wished an end
+            effects.cancelled.update(row[0] for row in self.queries.rows(CANCELLED, (dump(list(self._served)),)))
         took = time.thread_time() - began
         self._next_look = time.monotonic() + _LOOK_REST * took if took > _LOOK_S else 0.0
         self._deliver([], effects, True)

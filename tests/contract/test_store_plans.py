@@ -181,7 +181,7 @@ async def _rest_of_the_day(path: Path) -> None:
                 await store.request("promise.settle", settle("exec:stopping.1"))
                 unheard = {"id": "exec:stopping", "version": 1, "actions": actions, "cancelled": False}
                 assert (await store.request("task.suspend", unheard)).status == 300
-        store.glance.cancelled("e9")
+        assert await store.reads.cancelled("e9") == ["exec:stopping"]
         clock.now += 1_000
         await store.request("promise.create", root("lapses"))
         await acquire(store, "lapses", pid="elsewhere", ttl=1)

@@ -202,3 +202,24 @@ async def test_another_server_takes_the_place_of_one_that_was_killed(servers: Se
 
         assert await until(engine, lives)
         assert engine.store.engine_alive(engine.engine_id)
+
+
+@durable.function
+async def steps_for_an_hour(ctx: durable.Context) -> None:
+    await ctx.run(an_hour)
+
+
+async def an_hour() -> None:
+    begun.append("an hour")
+    await asyncio.sleep(3600)
+
+
+async def test_a_cancellation_through_another_server_reaches_a_step_under_way(servers: Servers) -> None:
+    one, other = servers.start(), servers.start()
+    async with durable.open(one) as engine, durable.open(other, serve=False) as client, asyncio.timeout(30):
+        execution = await engine.start(steps_for_an_hour, id="held")
+        while not begun:
+            await asyncio.wait([engine.changed()], timeout=0.05)
+        assert await client.cancel("held", grace=600)
+        with pytest.raises(durable.ExecutionCancelled):
+            await execution.result()

@@ -427,6 +427,26 @@ async def test_a_step_of_a_function_that_ended_waits_for_no_next_try(tmp_path: P
         await execution.cancel()
 
 
+# -- from elsewhere ---------------------------------------------------------------------------------------------------
+
+
+@durable.function
+async def steps_alone(ctx: durable.Context) -> None:
+    await ctx.run(until_cancelled)
+
+
+async def test_a_cancellation_by_another_engine_reaches_a_step_under_way(place: str) -> None:
+    global begun
+    performed.clear()
+    begun = asyncio.Event()
+    async with durable.open(place) as here, durable.open(place, serve=False) as other, asyncio.timeout(30):
+        execution = await here.start(steps_alone, id="alone")
+        await begun.wait()
+        assert await other.cancel("alone", grace=600)
+        with pytest.raises(durable.ExecutionCancelled):
+            await execution.result()
+
+
 # -- before its pass runs --------------------------------------------------------------------------------------------
 
 
@@ -437,8 +457,9 @@ async def asks_and_steps(ctx: durable.Context) -> None:
 
 
 @pytest.mark.parametrize("late", ["the first pass", "a later pass"])
+@pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_cancellation_between_the_lease_and_the_pass_is_heard(
-    place: str, monkeypatch: pytest.MonkeyPatch, late: str
+    place: str, monkeypatch: pytest.MonkeyPatch, late: str, *, elsewhere: bool
 ) -> None:
     performed.clear()
     held, told, cancelling = [late == "the first pass"], asyncio.Event(), list[asyncio.Future[bool]]()
@@ -446,19 +467,19 @@ async def test_a_cancellation_between_the_lease_and_the_pass_is_heard(
 
     async def comes_late(self: Passes, *given: Any) -> Any:
         if held.pop():
-            cancelling.append(asyncio.ensure_future(here.cancel("late", grace=600)))
+            cancelling.append(asyncio.ensure_future((other if elsewhere else here).cancel("late", grace=600)))
             await told.wait()
         held.append(False)
         return await run_pass(self, *given)
 
     def tells(self: Passes, executions: Collection[str]) -> None:
         cancel_passes(self, executions)
-        if executions:
+        if executions and self is not other._passes:
             told.set()
 
     monkeypatch.setattr(Passes, "_pass", comes_late)
     monkeypatch.setattr(Passes, "cancel", tells)
-    async with durable.open(place) as here, asyncio.timeout(30):
+    async with durable.open(place) as here, durable.open(place, serve=False) as other, asyncio.timeout(30):
         execution = await here.start(asks_and_steps, id="late")
         if late == "a later pass":
             prompt = await first_prompt(here)

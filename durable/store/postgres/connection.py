@@ -16,7 +16,7 @@ from durable.core.disk_space import ADVICE
 from durable.core.errors import StoreDenied, StoreError, StoreFull, StoreNewer, StoreUnreachable
 from durable.store.operations.lock_keys import store_lock
 from durable.store.postgres.address import Address
-from durable.store.postgres.grants import lacking
+from durable.store.postgres.database_rights import lacking
 from durable.store.unfinished_copy import UNFINISHED, unfinished
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())

@@ -25,8 +25,8 @@ from durable.store.postgres.connection import (
     schema_version,
     scripts,
 )
+from durable.store.postgres.database_rights import lacking
 from durable.store.postgres.dialect import given, translated
-from durable.store.postgres.grants import lacking
 from durable.store.postgres.holder import is_gone
 from durable.store.postgres.liveness import NOW
 from durable.store.unfinished_copy import UNFINISHED, unfinished

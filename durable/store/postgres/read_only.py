@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from durable.core.errors import StoreError, StoreRefused
+from durable.core.errors import StoreError, StoreRefused, StoreUnreachable
 from durable.store.operations.due_times import anything_due
 from durable.store.postgres.address import Address, address_of
 from durable.store.postgres.connection import connect, explain, schema_version, scripts
-from durable.store.postgres.grants import lacking, may_read
+from durable.store.postgres.database_rights import lacking, may_read
 from durable.store.postgres.liveness import NOW, DatabaseLiveness
 from durable.store.postgres.reads import PostgresReads
 from durable.store.postgres.writer_connection import WriterConnection
@@ -50,8 +50,13 @@ class ReadOnlyDatabase(ReadOnly):
 
     @property
     def key(self) -> bytes:
-        """The key of the store. StoreError where the user may not read it."""
-        return bytes(self._session.rows(_KEY)[0][0])
+        """The key of the store, on a connection of its own: requests use theirs in threads. StoreError where the user
+        may not read it."""
+        session = WriterConnection(self._address, writes=False)
+        try:
+            return bytes(session.rows(_KEY)[0][0])
+        finally:
+            session.close()
 
     async def _run(self, kind: str, operation: Operation, request: Any) -> Any:
         async with self._one_at_a_time:
@@ -107,7 +112,7 @@ class ReadOnlyDatabase(ReadOnly):
 
 async def open_database_to_look(url: str) -> ReadOnlyDatabase | None:
     """A reader of the store at a URL, where a writer would have nothing to do in it, or cannot be; None where it takes
-    a writer to look, or to say what is wrong, whose messages are the same for all commands."""
+    a writer to look, or to say what is wrong, whose messages are the same for all commands. StoreUnreachable."""
     address = address_of(url)
     if "target_session_attrs" not in conninfo_to_dict(address.conninfo):
         address = replace(address, conninfo=make_conninfo(address.conninfo, target_session_attrs="any"))
@@ -124,6 +129,8 @@ async def open_database_to_look(url: str) -> ReadOnlyDatabase | None:
             await store.close()
             raise
         await store.close()
+    except StoreUnreachable:
+        raise  # a writer would wait as long again, and say the same
     except (StoreError, psycopg.Error):
         pass
     return None

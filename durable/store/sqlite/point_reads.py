@@ -30,8 +30,6 @@ _MAY_BEGIN = (
     " AND p.state='pending' AND p.timeout_at>?3 AND NOT EXISTS (SELECT 1 FROM promises WHERE id=?4)"
 )
 
-_CANCELLED = "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid=?"
-
 
 class Glance(PointReads):
     """A connection that cannot write. Used on the loop only, for single rows by their key."""
@@ -59,13 +57,6 @@ class Glance(PointReads):
     def may_begin(self, task_id: str, version: int, child: str) -> bool:
         """Whether the fence would surely let the task's holder create `child` now, and there is none yet."""
         return self._found(_MAY_BEGIN, (task_id, version, self._clock(), child))
-
-    def cancelled(self, engine: str) -> list[str]:
-        """Functions that run on this engine and are to end."""
-        try:
-            return [row[0] for row in self._connection.execute(_CANCELLED, (engine,))]
-        except sqlite3.Error:
-            return []
 
     def actor(self, name: str) -> Record | None:
         """An actor's row, without how many messages wait. None when there is none, or it cannot be read just now."""

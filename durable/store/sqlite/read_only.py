@@ -35,7 +35,7 @@ def is_read_only(target: str | Path) -> bool:
 
 
 class ReadOnlyStore(ReadOnly):
-    """A file."""
+    """The face of a file, on two connections that only read."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, reads: SqliteReads) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from durable.core.limits import COUNTED_ROWS_MAX
 from durable.core.value_codec import part_of
 from durable.store.operations import searches
 from durable.store.operations.halted_waits import HALTS, Halt, nearest
-from durable.store.operations.row_records import PROMISE, Row, dump, of_a_row, promise_record
+from durable.store.operations.row_records import CANCELLED, PROMISE, Row, dump, of_a_row, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.page_reads import PageReads, prompt_row, session_row
 from durable.store.protocol.requests import Answer
@@ -214,12 +214,6 @@ _STREAM = f"""
         (SELECT n FROM stream_items WHERE execution = ?1 AND name = ?2 AND n <= ?3 ORDER BY n DESC LIMIT 1), 0)
     ORDER BY i.n LIMIT ?4"""
 """The writes from offset ?3 on; the first may begin before it, and may be over before it."""
-
-
-CANCELLED = (
-    "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid IN (SELECT value FROM json_each(?))"
-)
-"""Functions that run on any of these engines and are to end."""
 
 
 class Reads(PageReads):

@@ -29,12 +29,11 @@ from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
 from durable.store.operations.liveness import EngineLiveness
 from durable.store.operations.request_table import Operation
-from durable.store.operations.row_records import PROMISE, Queries, dump, promise_record
+from durable.store.operations.row_records import CANCELLED, PROMISE, Queries, dump, promise_record
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, EngineServes, FenceMemory, MessageEnd, Tx
 from durable.store.protocol.requests import Answer, Refused
 from durable.store.protocol.waiting_requests import PATIENT
-from durable.store.reads import CANCELLED
 
 COMPANY_S = 0.001
 """The time that an unawaited request waits to be committed with another: a short step's creation for its result."""

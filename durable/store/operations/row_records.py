@@ -25,6 +25,11 @@ class Queries(Protocol):
         """All rows."""
 
 
+CANCELLED = (
+    "SELECT id FROM tasks WHERE cancel_at IS NOT NULL AND state='acquired' AND pid IN (SELECT value FROM json_each(?))"
+)
+"""Functions that run on any of these engines and are to end."""
+
 PROMISE = "id,state,param_headers,param_data,value_headers,value_data,tags,timeout_at,created_at,settled_at"
 TASK = "id,state,version,resumes,ttl,pid"
 SCHEDULE = "id,cron,promise_id,promise_timeout,promise_param,promise_tags,created_at,next_run_at,last_run_at"

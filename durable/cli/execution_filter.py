@@ -158,5 +158,5 @@ async def preview(out: Out, store: StoreFace, rows: list[ExecutionRow]) -> int:
 def _tag(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise click.UsageError(f"--where {text!r} is not TAG=VALUE")
+        raise click.UsageError(f"{text!r} is not TAG=VALUE")
     return name, value

@@ -210,7 +210,7 @@ async def test_a_zygote_that_is_started_later_knows_until_when_its_workers_may_l
     warm.zygote.alive_until(time.clock_gettime(time.CLOCK_BOOTTIME))
     await desk.session.wait_ended()
     early = Started()
-    early.zygote.alive_until(time.clock_gettime(time.CLOCK_BOOTTIME) + 0.05)
+    early.zygote.alive_until(time.clock_gettime(time.CLOCK_BOOTTIME) + 1)  # it forks before, however busy
     try:
         late = await early.zygote.launch("s")
         try:

@@ -85,7 +85,9 @@ def _signal(text: str) -> tuple[str, Any]:
 
     name, equals, value = text.partition("=")
     if not 1 <= len(name) <= SIGNAL_NAME_CHARS_MAX:
-        raise click.UsageError(f"--signal {text[:100]!r} is not NAME=JSON with a name of 1 to {SIGNAL_NAME_CHARS_MAX}")
+        raise click.UsageError(
+            f"--signal {text[:100]!r} is not NAME=JSON, the name of 1 to {SIGNAL_NAME_CHARS_MAX} characters"
+        )
     return name, Word(value).value if equals else None
 
 

@@ -15,6 +15,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.worker.io.backlog import Backlog, OutputOverflow, OutputPiece
+from bridge.worker.io.wake_flag import WakeFlag
 from durable.core.limits import OUTPUT_CHUNK_BYTES_MAX, OUTPUT_DRAIN_MS, OUTPUT_QUEUE_MAX
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class OutputPort:
         """A whole chunk was sent since the flusher looked."""
         self._main = threading.get_ident()
         self._flusher_ended: threading.Lock | None = None
-        self._wanted = threading.Event()
+        self._wanted = WakeFlag()
         self._forked = False
         self._muted = 0
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_child)

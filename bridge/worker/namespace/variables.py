@@ -47,7 +47,7 @@ def completions(text: str, namespace: Namespace, gate: Gate) -> list[str]:
     except BaseException:
         return []
     finally:
-        gate.leave()
+        gate.open = False
         gate.end()
 
 

@@ -316,11 +316,11 @@ class Executor:
         gate = self._gate
         error: BaseException | None
         try:
-            gate.enter()
             try:
+                gate.enter()
                 done = self._loop.run_statement(coroutine, self._context)
             finally:
-                gate.leave()
+                gate.open = False
             value, error = done.value, done.error
         finally:
             self._coroutines.close()
@@ -334,11 +334,9 @@ class Executor:
         mark_running(self._loop)
         try:
             gate.enter()
-            try:
-                return run()
-            finally:
-                gate.leave()
+            return run()
         finally:
+            gate.open = False
             mark_running(None)
 
     def _remember(self, error: BaseException) -> None:

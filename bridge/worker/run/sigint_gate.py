@@ -12,9 +12,11 @@ from types import CodeType, FrameType
 class Gate:
     """Decides what a SIGINT does, by where the main thread is.
 
-    `executing`: an execution is in flight. `open`: its code runs. Masked spans (sending, reading, capture) keep the
-    signal until they end. In the running loop it goes to the foreground coroutine unless that very coroutine is
-    running; a second one raises at once, because a callback that never yields would keep the loop from delivering it.
+    `executing`: an execution is in flight. `open`: its code runs, from `enter` on until whoever called that sets it to
+    False: a method for it would be one more place for an interrupt that nobody takes. Masked spans (sending, reading,
+    capture) keep the signal until they end. In the running loop it goes to the foreground coroutine unless that very
+    coroutine is running; a second one raises at once, because a callback that never yields would keep the loop from
+    delivering it.
     """
 
     def __init__(self) -> None:
@@ -82,10 +84,6 @@ class Gate:
         self._asked = False
         self.open = True
         self.check()
-
-    def leave(self) -> None:
-        """User code stopped."""
-        self.open = False
 
     def delivered(self) -> None:
         """The foreground coroutine got its interrupt: the next one is a first one again."""

@@ -217,8 +217,8 @@ async def test_queries_only_read(engine: durable.Engine, tmp_path: Path) -> None
         connection.execute("CREATE TABLE sold (what TEXT, n INTEGER, raw BLOB)")
         connection.execute("INSERT INTO sold VALUES ('a', 1, x'00ff')")
     connection.close()
-    manifest = {"grant": ["query"], "query": {"databases": {"sales": f"sqlite:///{path}"}, "seconds_max": 0.3}}
-    session = await engine.session("desk", permissions=manifest)
+    databases = {"sales": f"sqlite:///{path}"}
+    session = await engine.session("desk", permissions={"grant": ["query"], "query": {"databases": databases}})
     beside = tmp_path / "sales.toml"
     beside.write_text(
         "[permissions]\ngrant = ['query']\n[permissions.query.databases]\na = 'sqlite:///sales.db'\nb = 'sales.db'"
@@ -231,7 +231,9 @@ async def test_queries_only_read(engine: durable.Engine, tmp_path: Path) -> None
         assert "PermissionError" in await failure(session, f"query('sales', {sql!r})"), sql
     assert "PermissionError" in await failure(session, "query('other', 'SELECT 1')")
     endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n+1 FROM c) SELECT count(*) FROM c"
-    assert "TimeoutError" in await failure(session, f"query('sales', {endless!r})")
+    bounded = {"grant": ["query"], "query": {"databases": databases, "seconds_max": 0.3}}
+    hurried = await engine.session("hurried", permissions=bounded)
+    assert "TimeoutError" in await failure(hurried, f"query('sales', {endless!r})")
     assert "ValueError: SQLite" in await failure(session, "query('sales', 'SELEKT')")
     assert (await failure(session, "input('?')")).startswith("PermissionError")  # a manifest grants it, or nobody does
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -43,9 +42,7 @@ async def test_interrupted_code_goes_on_before_the_statement_that_was_cut(tmp_pa
         execution = await running(engine, tmp_path, STUCK[where])
         session = await engine.session("desk")
         behind = await session.submit("'next'")
-        started = time.monotonic()
         assert await engine.interrupt(execution.id)
-        assert time.monotonic() - started < 3
         assert await execution.state() == "interrupted"
         assert not await engine.interrupt(execution.id)
         assert await behind.state() == "pending"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -107,10 +106,8 @@ async def test_every_result_fits_the_schema_that_its_tool_promises(engine: durab
 
 async def test_a_call_returns_in_its_time_and_wait_goes_on(engine: durable.Engine, mode: str) -> None:
     async with client_of(engine, mode) as client:
-        began = time.monotonic()
-        code = "import asyncio\nprint('begun')\nawait asyncio.sleep(0.6)\n'done'"
+        code = "import asyncio\nprint('begun')\nawait asyncio.sleep(3)\n'done'"
         first = await client.call_tool("run_code", {"code": code, "wait_s": 0.1})
-        assert time.monotonic() - began < 3
         assert first.structured_content is not None
         assert first.structured_content["done"] is False
         assert "call wait(execution='main@1')" in text_of(first)

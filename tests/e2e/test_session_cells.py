@@ -41,7 +41,7 @@ async def test_code_that_is_stopped_runs_its_finally_and_the_session_goes_on(pla
         session = await engine.session("desk")
         pid = (await session.execute("import os, threading\nlock = threading.Lock()\nos.getpid()")).value
         if how == "quick deadline":
-            result = await session.execute(LOOP, journal=False, timeout=0.5)
+            result = await session.execute(LOOP, journal=False, timeout=3)
         else:
             execution = await session.submit(LOOP, timeout=1 if how == "deadline" else None)
             await begun(engine, execution)

@@ -317,6 +317,12 @@ async def test_an_execution_recorded_with_its_defaults_written_out_is_attached_t
 BAD = "caf\udce9.txt"
 """The name of a file that is not UTF-8, as `os.listdir` gives it."""
 
+
+@durable.function
+async def doubles(ctx: durable.Context, value: Any) -> Any:
+    return value * 2
+
+
 OPERATIONS: dict[str, Callable[[durable.Context], Any]] = {
     "question": lambda ctx: ctx.ask(f"Delete {BAD}?"),
     "context": lambda ctx: ctx.ask("Delete it?", context=BAD),
@@ -336,11 +342,6 @@ OPERATIONS: dict[str, Callable[[durable.Context], Any]] = {
     "published": lambda ctx: ctx.publish(file=BAD),
     "argument of a child": lambda ctx: ctx.start(doubles, BAD),
 }
-
-
-@durable.function
-async def doubles(ctx: durable.Context, value: Any) -> Any:
-    return value * 2
 
 
 @durable.function

@@ -176,6 +176,8 @@ class Context(Asking, Publishing, Receiving, Starting):
         then it fails with TimeoutError. retry: how often a step that raised is tried again; a nested durable function
         takes none, its steps do.
         """
+        if not isinstance(name, str | None) or not isinstance(retry, Retry | None):
+            raise BadArguments(f"options(): name is text and retry a durable.Retry, not {name!r:.80} and {retry!r:.80}")
         other = copy.copy(self)
         other._name, other._timeout, other._retry = name, seconds(timeout), retry
         return other
@@ -356,7 +358,9 @@ class Context(Asking, Publishing, Receiving, Starting):
 
     def sleep(self, duration: float | timedelta) -> Operation[None]:
         """Sleep durably, for days if need be, holding nothing. `duration` in seconds or a timedelta."""
-        length = seconds(duration) or 0.0
+        length = seconds(duration)
+        if length is None:
+            raise BadArguments("a sleep has an end: seconds or a timedelta, not None")
         made = OperationKey("sleep", "sleep", digest(length))
         return self._begin(made, self._pass.sleeping(length), lambda _: None)
 

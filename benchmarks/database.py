@@ -24,8 +24,16 @@ CELL = Benchmark(
     name="cell-postgres",
     what="`1+1` in a session, journaled on PostgreSQL",
     unit="s",
-    entrants=(Entrant("durable-exec", "durable_session --postgres", "journaled"),),
-    comparisons=(Comparison("durable-exec", None, Target("at most", 0.003)),),
+    entrants=(
+        Entrant("durable-exec", "durable_session --postgres", "journaled"),
+        Entrant("on SQLite", "durable_session", "journaled"),
+        Entrant("ipykernel", "ipykernel_session", "quick", peer_env=True),
+    ),
+    comparisons=(
+        Comparison("durable-exec", None, Target("at most", 0.003)),
+        Comparison("durable-exec", "on SQLite"),
+        Comparison("durable-exec", "ipykernel"),
+    ),
     size=200,
     size_quick=50,
 )

@@ -40,7 +40,7 @@ from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
 from durable.functions.stream_methods import Publishing
 from durable.records.result import Result
-from durable.records.values import digest, encode, from_json, to_json
+from durable.records.values import code_to_json, digest, encode, from_json, to_json
 from durable.store.port import StoreFace
 
 if TYPE_CHECKING:  # imported with the first foreign code
@@ -378,7 +378,7 @@ class Context(Asking, Publishing, Receiving, Starting):
         Raises ExecutionError when the code raised, unless check=False, which returns the result with `.error`.
         """
         ids.check_session_name(session)
-        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
+        given = code_to_json(code, inputs)
         cell = self._cells.cell(code, session, given)
         limit = self._timeout if timeout is None else seconds(timeout)
         made = OperationKey("execute", session, digest(code, session, given))
@@ -490,6 +490,7 @@ class Context(Asking, Publishing, Receiving, Starting):
 
     def _ask(self, question: Asked) -> Operation[Any]:
         record = question.prompt.record()
+        to_json(record, "the question")
         made = OperationKey("input", "input", digest(record))
         function_pass = self._pass
 

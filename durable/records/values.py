@@ -85,6 +85,15 @@ def to_json(value: object, what: str) -> Any:
     return _Writer(what, Form.PLAIN).write(value)
 
 
+def code_to_json(code: str, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The inputs of a cell's code as JSON builtins. NotEncodable for them, for their names, and for the code."""
+    to_json(code, "the code")
+    return {
+        to_json(name, "the name of an input"): to_json(value, f"input {name!r}")
+        for name, value in (inputs or {}).items()
+    }
+
+
 def encode(value: object, what: str, annotation: Any = inspect.Parameter.empty) -> Any:
     """`value` as JSON builtins from which `from_json(…, annotation)` gives an equal value of the same type.
 

@@ -15,7 +15,7 @@ _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _SETS = (set, frozenset, deque)
 _LISTS = (list, tuple)
 _LEVELS_MAX = 100
-_MANY = 10_000
+_LEVEL_VALUES_MAX = 10_000
 """More of a level are looked at once each: a list may hold itself twice."""
 
 type Encode = Callable[[Any], bytes]
@@ -49,7 +49,7 @@ def may_hold_sets(values: Iterable[object]) -> bool:
         below: list[Any] = []
         for kind in kinds:
             these: list[Any] = [each for each in level if type(each) is kind]
-            if len(these) > _MANY:
+            if len(these) > _LEVEL_VALUES_MAX:
                 these = list(dict(zip(map(id, these), these, strict=True)).values())
             if issubclass(kind, _SETS):
                 return True
@@ -89,7 +89,7 @@ def _any(values: Iterable[object], *, in_set: bool) -> bool:
 
 
 def _fields(value: object) -> Mapping[str, object] | None:
-    """What a dataclass, a Struct or a pydantic model has; None for anything else."""
+    """The fields of a dataclass, a Struct or a pydantic model; None for anything else."""
     if isinstance(value, type):
         return None
     if is_dataclass(value):

@@ -149,7 +149,9 @@ class CheckpointQueue:
 
     async def kept(self) -> None:
         """Return when the last one is durable. Raises what `on_checkpoint` raised."""
-        if self._last is not None:
+        if self._last is not None and self._last.done():
+            self._last.result()
+        elif self._last is not None:
             await asyncio.shield(self._last)
 
     async def over(self) -> None:

@@ -133,6 +133,8 @@ def schema_of(schema: Any, adapter: TypeAdapter[Any] | None = None) -> dict[str,
 
 def prompt_for(question: str, *, schema: Any = None, adapter: TypeAdapter[Any] | None = None, **fields: Any) -> Prompt:
     """A prompt whose schema is a type's; BadArguments for an empty or overlong question or an unusable schema."""
+    if not isinstance(question, str):
+        raise BadArguments(f"a question is text, not {type(question).__name__}")
     if not question.strip():
         raise BadArguments("a question cannot be empty")
     if len(question) > PROMPT_CHARS_MAX:

@@ -49,6 +49,8 @@ class Program:
         """The checked surroundings. InvalidConfiguration."""
         if isinstance(args, str):
             raise InvalidConfiguration(f"args is a list of texts: args=[{args!r}]")
+        if not isinstance(directories, Mapping | None) or not isinstance(env, Mapping | None):
+            raise InvalidConfiguration("env and directories are values by name")
         given = tuple(args)
         for text in (*given, *(env or {}), *(env or {}).values()):
             if not isinstance(text, str) or "\0" in text:

@@ -5,6 +5,7 @@ Their functions are made of the signatures here; the same arguments make the pro
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
@@ -52,9 +53,7 @@ def question(form: Form, asked: dict[str, Any], adapter: TypeAdapter[Any] | None
     """The prompt that a call's arguments make, and its deadline in seconds. BadArguments."""
     fields = {name: asked[name] for name in ("title", "context", "reason") if asked.get(name) is not None}
     for name in ("to", "escalate_to"):
-        if isinstance(asked.get(name), str):
-            raise BadArguments(f"{name}= is a list of names: write {name}=[{asked[name]!r}]")
-        fields[name] = tuple(asked.get(name) or ())
+        fields[name] = _names(name, asked.get(name) or ())
     fields |= {"remind_s": asked.get("remind"), "escalate_s": asked.get("escalate"), "form": form}
     fields |= {"on_timeout": asked.get("on_timeout"), "quorum": asked.get("quorum", 1)}
     if "default" in asked:
@@ -81,6 +80,16 @@ def question(form: Form, asked: dict[str, Any], adapter: TypeAdapter[Any] | None
             wanted = review_schema(schema_of(schema, adapter))
             fields |= {"initial": asked["document"], "title": fields.get("title", "review")}
             return prompt_for(asked.get("question") or "Is this right?", schema=wanted, **fields), limit
+
+
+def _names(name: str, given: object) -> tuple[str, ...]:
+    """Names of people and teams, those of a set in an order that is the same in every process. BadArguments."""
+    if isinstance(given, str):
+        raise BadArguments(f"{name}= is a list of names: write {name}=[{given!r}]")
+    found = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(isinstance(each, str) for each in found):
+        raise BadArguments(f"{name}= is a list of names, not {given!r:.80}")
+    return tuple(sorted(found)) if isinstance(given, set | frozenset) else found
 
 
 def _shown(details: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -21,6 +20,7 @@ from durable.functions.context import Context
 from durable.functions.failures import cut
 from durable.functions.replay.record import OperationKey
 from durable.records.values import digest, to_json
+from durable.store.protocol.requests import is_kept
 
 if TYPE_CHECKING:
     from durable.actors.management import Actors
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 REMINDER_CHARS_MAX = 1_000
-_UNKEPT = re.compile("[\x00\ud800-\udfff]")
 
 
 class ActorContext(Context):
@@ -205,7 +204,7 @@ class ActorContext(Context):
 
 def _check_reminder(name: object) -> None:
     """BadArguments for what a store cannot keep as a reminder's name."""
-    if not isinstance(name, str) or not 0 < len(name) <= REMINDER_CHARS_MAX or _UNKEPT.search(name):
+    if not isinstance(name, str) or not 0 < len(name) <= REMINDER_CHARS_MAX or not is_kept(name):
         raise BadArguments(
             f"a reminder's name is text of 1 to {REMINDER_CHARS_MAX} characters without NUL, not {cut(repr(name), 80)}"
         )

@@ -14,6 +14,11 @@ def beside(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return task
 
 
+def eager_task[R](work: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
+    """Run it as a task, up to its first wait before this returns."""
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+
+
 def retrieved(done: asyncio.Future[Any]) -> None:
     """Take the error of a future that nobody awaits, so that it is no warning."""
     if not done.cancelled():

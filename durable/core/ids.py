@@ -98,7 +98,7 @@ def check_cell_id(text: str) -> str:
 
 def check_session_name(text: str) -> str:
     """Return a session's name, or raise InvalidId; the rule is that of a given execution id."""
-    if not _GIVEN.match(text):
+    if not isinstance(text, str) or not _GIVEN.match(text):
         raise InvalidId(text, "a session's name is 1 to 128 letters, digits, '_' or '-'")
     return text
 

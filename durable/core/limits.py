@@ -63,6 +63,9 @@ SIGNALS_OPEN_MAX = 10_000
 SIGNAL_NAME_CHARS_MAX = 200
 """A signal's name: a word that both sides know, not data."""
 
+OPERATION_NAME_CHARS_MAX = 20_000
+"""The name of a step or another operation: its tags have room for it."""
+
 DEPLOYMENT_CHARS_MAX = 128
 """A deployment's name: a version, a digest, a tag of an image."""
 

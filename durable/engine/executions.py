@@ -171,16 +171,19 @@ class Executions:
         """Record a cell; where this engine has the session and a slot, its task is acquired at once and begins."""
         promise = self._traced(cell["promise"])
         promise["tags"] |= tool_tags()
-        found = await self.put("cell.submit", {"session": session, **cell})
-        if found.get("task") is not None:
-            self._host.fresh.add(found["task"]["id"])
+        found = await self.put("cell.submit", {"session": session, **cell}, on_acquired=self._host.fresh.add)
         recorded = found["promise"]
         if self._observer.watching and recorded["tags"].get("durable:nonce") == promise["tags"]["durable:nonce"]:
             self._observer(ExecutionCreated(recorded["id"].removeprefix(ids.PREFIX), "", session))
         return found
 
-    async def put(self, kind: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Record what stands in line; where this engine has a slot and nothing is before it, it begins at once."""
+    async def put(
+        self, kind: str, request: dict[str, Any], *, on_acquired: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
+        """Record what stands in line; where this engine has a slot and nothing is before it, it begins at once.
+
+        on_acquired: called with the task's id before that. It then begins before this returns.
+        """
         runner = self.runner if self.runner is not None and self.runner.slots.take() else None
         if runner is not None:
             request = {**request, "engine": self._engine_id, "ttl": LEASE_MS}
@@ -192,7 +195,9 @@ class Executions:
             if runner is not None and task is None:
                 runner.slots.give()
         if runner is not None and task is not None:
-            runner.execute_acquired(task["id"], task["version"], found["promise"])
+            if on_acquired is not None:
+                on_acquired(task["id"])
+            runner.execute_acquired(task["id"], task["version"], found["promise"], eager=on_acquired is not None)
         return found
 
     async def gave_up(self, id: str, version: int, error: BaseException | None) -> None:

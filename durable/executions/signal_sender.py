@@ -11,6 +11,7 @@ from durable.core.errors import BadArguments, Conflict, InvalidAnswer, NotFound,
 from durable.core.limits import SIGNAL_NAME_CHARS_MAX
 from durable.records.values import pack, to_json, unpack
 from durable.store.port import StoreFace
+from durable.store.protocol.requests import is_kept
 
 _TRIES_MAX = 1_000
 """How often a sender checks anew because another wait is first by then: each time somebody else's signal was taken."""
@@ -29,8 +30,9 @@ async def send_signal(
     InvalidAnswer where somebody waits for it and it does not fit, NotFound, Conflict where the execution has ended.
     """
     for what, text in (("name", name), ("key", key)):
-        if text is not None and not 0 < len(text) <= SIGNAL_NAME_CHARS_MAX:
-            raise BadArguments(f"a signal's {what} has 1 to {SIGNAL_NAME_CHARS_MAX} characters")
+        if text is not None and not (0 < len(text) <= SIGNAL_NAME_CHARS_MAX and is_kept(text)):
+            most = f"1 to {SIGNAL_NAME_CHARS_MAX} characters"
+            raise BadArguments(f"a signal's {what} has {most}, no NUL and no lone surrogates among them")
     plain = to_json(value, f"signal {name!r}")
     promise_id = ids.execution_promise(execution_id)
     data = pack(plain)

@@ -25,7 +25,7 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.step_run import Leaf
 from durable.queues.queue import Queue
 from durable.queues.queue_place import Debounce, Place, enqueue_request, name_of, queue_error, wire_limits
-from durable.records.values import digest, from_json, pack
+from durable.records.values import digest, from_json, in_order, pack
 
 type ParentClose = Literal["cancel", "detach"]
 
@@ -231,9 +231,9 @@ class Starting(ABC):
         A durable function runs as a child execution for each item, anything else as a step. on_failure: "raise" raises
         the first failure and begins nothing more, children that run are cancelled; "return" puts the error in its
         place. min_successful: failures are put in their places as long as so many can succeed; else an ExceptionGroup
-        of them is raised at once.
+        of them is raised at once. The items of a set come in the order of their types and texts.
         """
-        return await _Map(self, fn, list(items), concurrency, min_successful, on_failure).run()
+        return await _Map(self, fn, in_order(items), concurrency, min_successful, on_failure).run()
 
 
 class _Map:

@@ -40,7 +40,7 @@ from durable.functions.step import Arguments, Step, StepThreads, step_of
 from durable.functions.step_run import Body, Leaf
 from durable.functions.stream_methods import Publishing
 from durable.records.result import Result
-from durable.records.values import digest, encode, from_json, to_json
+from durable.records.values import code_to_json, digest, encode, from_json, to_json
 from durable.store.port import StoreFace
 
 if TYPE_CHECKING:  # imported with the first foreign code
@@ -176,6 +176,8 @@ class Context(Asking, Publishing, Receiving, Starting):
         then it fails with TimeoutError. retry: how often a step that raised is tried again; a nested durable function
         takes none, its steps do.
         """
+        if not isinstance(name, str | None) or not isinstance(retry, Retry | None):
+            raise BadArguments(f"options(): name is text and retry a durable.Retry, not {name!r:.80} and {retry!r:.80}")
         other = copy.copy(self)
         other._name, other._timeout, other._retry = name, seconds(timeout), retry
         return other
@@ -356,7 +358,9 @@ class Context(Asking, Publishing, Receiving, Starting):
 
     def sleep(self, duration: float | timedelta) -> Operation[None]:
         """Sleep durably, for days if need be, holding nothing. `duration` in seconds or a timedelta."""
-        length = seconds(duration) or 0.0
+        length = seconds(duration)
+        if length is None:
+            raise BadArguments("a sleep has an end: seconds or a timedelta, not None")
         made = OperationKey("sleep", "sleep", digest(length))
         return self._begin(made, self._pass.sleeping(length), lambda _: None)
 
@@ -378,7 +382,7 @@ class Context(Asking, Publishing, Receiving, Starting):
         Raises ExecutionError when the code raised, unless check=False, which returns the result with `.error`.
         """
         ids.check_session_name(session)
-        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
+        given = code_to_json(code, inputs)
         cell = self._cells.cell(code, session, given)
         limit = self._timeout if timeout is None else seconds(timeout)
         made = OperationKey("execute", session, digest(code, session, given))
@@ -490,6 +494,7 @@ class Context(Asking, Publishing, Receiving, Starting):
 
     def _ask(self, question: Asked) -> Operation[Any]:
         record = question.prompt.record()
+        to_json(record, "the question")
         made = OperationKey("input", "input", digest(record))
         function_pass = self._pass
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any, Unpack
 
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_records import Asked, PromptOptions, asked
+from durable.records.values import in_order
 
 if TYPE_CHECKING:
     from capabilities.prompts.prompt import Quorum
@@ -48,14 +49,14 @@ class Asking(ABC):
     def choose[T](
         self,
         question: str,
-        options: Sequence[T],
+        options: Sequence[T] | Set[T],
         many: bool = False,
         *,
         context: str | None = None,
         **others: Unpack[PromptOptions],
     ) -> Operation[Any]:
         """Let a person choose one of the options; many=True: a list of them, each once. The rest as in `ask`."""
-        fields = {"question": question, "options": list(options), "many": many, "context": context}
+        fields = {"question": question, "options": in_order(options), "many": many, "context": context}
         return self._ask(asked("choose", fields, others))
 
     def approve(

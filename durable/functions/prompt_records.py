@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -61,10 +61,10 @@ class PromptOptions(TypedDict, total=False):
     timeout: float | timedelta | None
     on_timeout: AtDeadline | None
     title: str | None
-    to: Sequence[str]
+    to: Sequence[str] | Set[str]
     remind: float | timedelta | None
     escalate: float | timedelta | None
-    escalate_to: Sequence[str]
+    escalate_to: Sequence[str] | Set[str]
 
 
 def asked(form: Form, fields: dict[str, Any], options: PromptOptions, *, schema: Any = None) -> Asked:

@@ -128,8 +128,8 @@ class Receiving(ABC):
         somebody waits already, `engine.signal` refuses it. timeout: seconds or timedelta, after
         which `default` is the value; without one ExecutionTimedOut is raised.
         """
-        if not name or len(name) > SIGNAL_NAME_CHARS_MAX:
-            raise BadArguments(f"a signal's name has 1 to {SIGNAL_NAME_CHARS_MAX} characters")
+        if not isinstance(name, str) or not 0 < len(name) <= SIGNAL_NAME_CHARS_MAX or "\0" in name:
+            raise BadArguments(f"a signal's name has 1 to {SIGNAL_NAME_CHARS_MAX} characters, no NUL among them")
         self._pass.run.require("signals")
         limit = seconds(timeout)
         wanted = _schema(schema)

@@ -28,7 +28,7 @@ from durable.http.path_names import PathParts, path_names, sent_path
 from durable.http.request_body import RequestBody, Turned
 from durable.http.server_state import Site
 from durable.http.sse import stream
-from durable.store.protocol.requests import Id
+from durable.store.protocol.requests import Id, explained
 from durable.store.protocol.waiting_requests import NO_ROOM
 from durable.store.remote.request_headers import AGAIN, BATCH, CLIENT
 from durable.store.sdk_connection import reply
@@ -373,7 +373,7 @@ def _id(request: Request, name: str) -> str:
     try:
         found: str = msgspec.convert(path_names(request)[name], Id)
     except msgspec.ValidationError as error:
-        raise Turned(400, f"{name}: {error}") from None
+        raise Turned(400, f"{name}: {explained(error)}") from None
     if not found.isprintable():
         raise Turned(400, f"{name}: it holds a character that is not printable")
     return found

@@ -23,6 +23,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     ItemsView,
+    Iterable,
     Iterator,
     KeysView,
     Mapping,
@@ -83,6 +84,19 @@ def to_json(value: object, what: str) -> Any:
     if isinstance(value, bytes):
         return notation.text_of(value)  # inside models and containers bytes are as pydantic has them
     return _Writer(what, Form.PLAIN).write(value)
+
+
+def code_to_json(code: str, inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The inputs of a cell's code as JSON builtins. NotEncodable for them, their names and the code, BadArguments."""
+    if not isinstance(code, str):
+        raise BadArguments(f"code is text, not {type(code).__name__}")
+    if not isinstance(inputs, Mapping | None) or not all(isinstance(name, str) for name in inputs or ()):
+        raise BadArguments(f"inputs are values by name, not {inputs!r:.80}")
+    to_json(code, "the code")
+    return {
+        to_json(name, "the name of an input"): to_json(value, f"input {name!r}")
+        for name, value in (inputs or {}).items()
+    }
 
 
 def encode(value: object, what: str, annotation: Any = inspect.Parameter.empty) -> Any:
@@ -469,6 +483,11 @@ def _surrogates(value: Any) -> _Refused:
         except (ValueError, msgspec.MsgspecError):
             continue
     return refused
+
+
+def in_order(items: Iterable[Any]) -> list[Any]:
+    """The items, those of a set in an order that is the same in every process, as the record has them."""
+    return sorted(items, key=_order) if isinstance(items, set | frozenset) else list(items)
 
 
 def _same(one: Any, other: Any) -> bool:

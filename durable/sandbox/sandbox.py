@@ -90,7 +90,7 @@ class Sandbox:
                 f"one of two is given: code, which is text or a module's bytes, not {type(code).__name__}, or component"
             )
         task = _task(b"" if code is None else code, inputs, limits, grants, execution, function)
-        task = replace(task, component=component, identity=identity, modules=dict(modules or {}))
+        task = replace(task, component=component, identity=identity, modules=_sources(modules))
         task = replace(task, program=Program.of(args, env, directories))
         return await self._front.run(task, language)
 
@@ -113,7 +113,7 @@ class Sandbox:
         from durable.sandbox.javascript_instance import InstanceOptions, JavaScriptInstance
 
         task = replace(_task("", None, limits, grants, execution), identity=identity)
-        return JavaScriptInstance(self._shared, InstanceOptions(task, dict(functions or {}), dict(modules or {})))
+        return JavaScriptInstance(self._shared, InstanceOptions(task, dict(functions or {}), _sources(modules)))
 
     def switch(self, choice: str) -> None:
         """Another backend for code that names none, or "auto". InvalidConfiguration names the choices."""
@@ -297,10 +297,21 @@ def _task(
         raise BadArguments(f"inputs are names and values, or a list of arguments, not {type(inputs).__name__}")
     if isinstance(code, str) and isinstance(inputs, Sequence) and not is_wasm(code) and not function:
         raise BadArguments("inputs of a script are names and values, not list")
+    if not isinstance(limits, SandboxLimits | None):
+        raise BadArguments(f"limits is a durable.SandboxLimits, not {limits!r:.80}")
     if isinstance(grants, str):
         raise BadArguments(f"grants is a list of names: grants=[{grants!r}]")
     given = list(inputs) if isinstance(inputs, Sequence) else dict(inputs or {})
     return Task(code, given, limits, tuple(grants), _checked(execution), function=function)
+
+
+def _sources(modules: Mapping[str, str | bytes] | None) -> dict[str, str | bytes]:
+    if not isinstance(modules, Mapping | None):
+        raise BadArguments(f"modules are sources by name, not {type(modules).__name__}")
+    for name, source in (modules or {}).items():
+        if not isinstance(name, str) or not isinstance(source, str | bytes):
+            raise BadArguments(f"modules are sources by name, text or bytes, not {name!r:.80}: {type(source).__name__}")
+    return dict(modules or {})
 
 
 def _checked(execution: str) -> str:

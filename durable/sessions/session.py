@@ -21,7 +21,7 @@ from durable.executions.handle import Execution
 from durable.functions.failures import read_document, rebuild
 from durable.records.result import RestoreReport, Result, Texts
 from durable.records.stored_output import CopyRow
-from durable.records.values import digest, to_json, unpack
+from durable.records.values import code_to_json, digest, unpack
 from durable.sessions import namespace
 from durable.sessions.execution.cell import CellDone, CellParam, Failed, Pass, Transaction
 from durable.sessions.language import Language
@@ -106,8 +106,7 @@ class Session:
         """`submit`: the execution's id. sync_later: whoever asks is told of it with its outcome only (store.md, W4)."""
         suffix = None if id is None else ids.check_cell_id(id)
         _check_transaction(transaction, checkpoint)
-        given = {key: to_json(value, f"input {key!r}") for key, value in (inputs or {}).items()}
-        to_json(code, "the code")
+        given = code_to_json(code, inputs)
         limit = seconds(timeout)
         every_s = None if isinstance(checkpoint, str) else seconds(checkpoint)
         if every_s is not None and not every_s > 0:
@@ -183,7 +182,7 @@ class Session:
         live = await self._engine.live(self.name)
         if on_busy == "error" and live.busy:
             raise Busy(f"session {self.name!r} has an execution that has not ended")
-        given = {key: to_json(value, f"input {key!r}") for key, value in inputs.items()}
+        given = code_to_json(code, inputs)
         found = live.unrecorded(code, given, transaction)
         if limit is None:
             return unrecorded_result(found, await live.execute(found))

@@ -28,7 +28,7 @@ from durable.store.operations.request_table import KINDS
 from durable.store.operations.searches import Unfinished
 from durable.store.operations.transaction import Effects, MessageEnd, Tx
 from durable.store.promise_standing import UNKNOWN, Standing
-from durable.store.protocol.requests import Answer, Nothing, Record, Refused
+from durable.store.protocol.requests import Answer, Nothing, Record, Refused, explained
 from durable.store.protocol.sealed_requests import sealed
 from durable.store.rows import PromiseRow, promise_row
 from durable.store.waiters import Follower, Waiters
@@ -138,7 +138,7 @@ class DirectStore:
             request = msgspec.convert(data, known.request)
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
             future: asyncio.Future[Answer] = self._loop.create_future()
-            future.set_exception(StoreRefused(kind, 400, str(error)))
+            future.set_exception(StoreRefused(kind, 400, explained(error)))
             return future
         return self.enqueue(kind, request, awaited=awaited)
 

@@ -51,6 +51,7 @@ class ReadOnly:
         """Answer a request that only reads. StoreRefused as any store; StoreError for one that writes."""
         from durable.store.operations.request_table import KINDS  # all that a writer can do: lists need none of it
         from durable.store.operations.searches import Unfinished
+        from durable.store.protocol.requests import explained
 
         known = KINDS.get(kind)
         if known is None:
@@ -58,7 +59,7 @@ class ReadOnly:
         try:
             request = msgspec.convert(data, known.request)
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
-            raise StoreRefused(kind, 400, str(error)) from None
+            raise StoreRefused(kind, 400, explained(error)) from None
         outcome = await self._run(kind, known.operation, request)
         return await self.reads.go_on(outcome) if isinstance(outcome, Unfinished) else outcome
 

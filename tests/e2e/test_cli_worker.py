@@ -88,6 +88,27 @@ async def test_a_worker_serves_reloads_and_drains(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             read_errors_until(process, "taking nothing new")
             process.send_signal(signal.SIGTERM)
-            read_errors_until(process, "1 executions still run")
+            read_errors_until(process, "still running, to go on elsewhere: 1")
             assert process.wait(20) == 0
             assert await third.state() == "running", "released, not settled"
+
+
+async def test_a_run_that_nobody_waits_for_is_the_workers(tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path)
+    terminal.write("jobs.py", JOBS.format(version="run"))
+    terminal.write("go", "")
+    said = terminal.durable("run", "jobs.py::job", "--id", "before", "--detach")
+    assert (said.out, said.code) == ("before\n", 0)
+    assert "`durable worker " in said.err
+    assert "`durable result before`" in said.err
+    with terminal.running("worker", "jobs.py") as process:
+        read_errors_until(process, "serving 1 function: job@1")
+        said = terminal.durable("run", "jobs.py::job", "--id", "after", "--detach", "--json")
+        assert said.data["id"] == "after"
+        assert "durable worker" not in said.err
+        for id in ("before", "after"):
+            assert terminal.durable("result", id).out == "run\n"
+        again = terminal.durable("run", "jobs.py::job", "--id", "after", "--detach", "--json")
+        assert again.data == {"id": "after", "state": "completed"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0

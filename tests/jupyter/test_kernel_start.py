@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,11 @@ import pytest
 from jupyter_client.connect import write_connection_file
 from psutil import Process
 
+from durable.integrations.jupyter.cell_runner import CellRunner
 from durable.integrations.jupyter.early_listening import listen_early
+from durable.integrations.jupyter.kernel import KernelOptions
+from durable.integrations.jupyter.kernel_sockets import KernelSockets
+from durable.integrations.jupyter.kernel_wire import KernelMessage
 from durable.integrations.jupyter.notebook_session import NotebookSession
 from tests.jupyter.front_end import FrontEnd
 
@@ -132,3 +138,46 @@ async def test_a_cell_that_prints_nothing_reads_nothing_of_the_store(
         assert [type(event).__name__ for event in events] == ["CellValue", "PromiseRow"], number
         assert number == 0 or execution not in asked
     await notebook.close(forget=True)
+
+
+def _cell(code: str, *, client: str = "page", **content: Any) -> KernelMessage:
+    header = {"msg_id": code, "msg_type": "execute_request", "session": client}
+    return KernelMessage((), header, {}, {}, {"code": code, **content})
+
+
+async def test_a_cell_is_being_recorded_when_front_ends_are_told_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one of a front end is not: what that missed is told before it."""
+    _file, connection = write_connection_file(str(tmp_path / "kernel.json"))
+    sockets = KernelSockets(connection)
+    store = str(tmp_path / "state.db")
+    options = KernelOptions(store, "desk", unnamed=False, notebook="desk.ipynb", profile=None, directory=tmp_path)
+    runner = CellRunner(sockets, options, asyncio.Queue())
+    assert runner.begin_recording(_cell("1")) is None  # its store is not open
+    await runner.open()
+    done: list[str] = []
+    for place, name in ((runner.notebook.engine.store, "enqueue"), (sockets, "publish")):
+        monkeypatch.setattr(place, name, _noted(getattr(place, name), done))
+    for number in range(3):
+        done.clear()
+        message = _cell(f"{number} + 1")
+        recording = runner.begin_recording(message)
+        assert (recording is None) == (number == 0)
+        reply = await runner.execute(message, recording)
+        assert (reply["status"], reply["execution_count"]) == ("ok", number + 1)
+        sent = [kind for kind in done if kind in ("cell.submit", "execute_input", "execute_result", "task.fulfill")]
+        assert sent[:2] == (["cell.submit", "execute_input"] if number else ["execute_input", "cell.submit"])
+        assert sorted(sent[2:]) == ["execute_result", "task.fulfill"]
+    others = (_cell("%durable vars"), _cell("len?"), _cell("1", silent=True), _cell("1", store_history=False))
+    assert [runner.begin_recording(one) for one in (*others, _cell("1", client="another page"))] == [None] * 5
+    await runner.close(forget=True)
+    sockets.close()
+
+
+def _noted(call: Callable[..., Any], kinds: list[str]) -> Callable[..., Any]:
+    def noted(kind: str, *arguments: Any, **options: Any) -> Any:
+        kinds.append(kind)
+        return call(kind, *arguments, **options)
+
+    return noted

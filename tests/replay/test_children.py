@@ -195,6 +195,24 @@ async def test_map_over_children_and_steps(engine: durable.Engine) -> None:
             await execution.result(20)
 
 
+@durable.function
+async def goes_through_sets(ctx: durable.Context) -> list[str]:
+    letters = set("abcdefghijklmnopqrstuvwxyz")
+    found: list[str] = await ctx.map(str.upper, letters)
+    answer = ctx.choose("Which?", letters, to=letters)
+    return [*found, await answer]
+
+
+async def test_what_is_given_as_a_set_has_the_same_order_in_every_process(engine: durable.Engine) -> None:
+    """The order of a set of texts is another one in each process: a replay would ask another question."""
+    execution = await engine.start(goes_through_sets, id="sets")
+    prompt = (await first_prompt(engine, "Which?")).prompt
+    in_order = list("abcdefghijklmnopqrstuvwxyz")
+    assert prompt.choices == list(prompt.to) == in_order
+    await engine.answer("exec:sets:input:1", "q", by="q")
+    assert await execution.result(10) == [*(letter.upper() for letter in in_order), "q"]
+
+
 async def test_who_waits_for_a_parent_hears_that_its_child_is_halted(engine: durable.Engine) -> None:
     root = await engine.start(tree, 2, id="halts")
     await first_prompt(engine, "leaf")

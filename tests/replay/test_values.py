@@ -310,3 +310,68 @@ async def test_an_execution_recorded_with_its_defaults_written_out_is_attached_t
     await engine._executions.start("old", defaults, data, old, None, lambda _: False, {})
     for args in [(1,), (1, 2)]:
         assert await (await engine.start(defaults, *args, id="old")).result(30) == [1, 2, None]
+
+
+# -- what no record can hold, given to the operations themselves ------------------------------------------------------
+
+BAD = "caf\udce9.txt"
+"""The name of a file that is not UTF-8, as `os.listdir` gives it."""
+
+
+@durable.function
+async def doubles(ctx: durable.Context, value: Any) -> Any:
+    return value * 2
+
+
+OPERATIONS: dict[str, Callable[[durable.Context], Any]] = {
+    "question": lambda ctx: ctx.ask(f"Delete {BAD}?"),
+    "context": lambda ctx: ctx.ask("Delete it?", context=BAD),
+    "options": lambda ctx: ctx.choose("Which?", ["a", BAD]),
+    "title": lambda ctx: ctx.approve("delete", title=BAD),
+    "document": lambda ctx: ctx.review(BAD),
+    "code": lambda ctx: ctx.execute(f"open({BAD!r})".replace("\\udce9", "\udce9"), session="desk"),
+    "input": lambda ctx: ctx.execute("1", session="desk", inputs={"a": BAD}),
+    "name of an input": lambda ctx: ctx.execute("1", session="desk", inputs={BAD: 1}),
+    "name of a step": lambda ctx: ctx.options(name=BAD).run(len, "a"),
+    "long name of a step": lambda ctx: ctx.options(name="n" * 70_000).run(len, "a"),
+    "signal": lambda ctx: ctx.signal(BAD),
+    "signal with NUL": lambda ctx: ctx.signal("a\0"),
+    "stream": lambda ctx: ctx.stream(BAD).write(1),
+    "patch": lambda ctx: ctx.patched(BAD),
+    "tag": lambda ctx: ctx.tag(file=BAD),
+    "published": lambda ctx: ctx.publish(file=BAD),
+    "argument of a child": lambda ctx: ctx.start(doubles, BAD),
+}
+
+
+@durable.function
+async def gives_what_is_refused(ctx: durable.Context) -> dict[str, str]:
+    found = {}
+    for name, begin in OPERATIONS.items():
+        try:
+            operation = begin(ctx)
+            if not isinstance(operation, bool):
+                await operation
+        except (durable.NotEncodable, durable.BadArguments) as error:
+            found[name] = type(error).__name__
+    found["at the end"] = str(await ctx.run(len, "ab"))
+    return found
+
+
+async def test_what_no_record_can_hold_is_refused_in_its_line(engine: durable.Engine) -> None:
+    """V6: not where the engine records it, as an error of its own that ends the execution after some attempts."""
+    await engine.session("desk")
+    execution = await engine.start(gives_what_is_refused, id="refused")
+    found = await execution.result(30)
+    assert found.pop("at the end") == "2"
+    assert set(found) == set(OPERATIONS)
+    assert {name for name, error in found.items() if error == "BadArguments"} == {
+        "long name of a step", "signal with NUL", "tag"
+    }  # fmt: skip
+    assert (await execution.info()).starts == 1
+    with pytest.raises(durable.BadArguments, match="no NUL and no lone surrogates"):
+        await engine.signal("refused", BAD)
+    session = await engine.session("desk")
+    with pytest.raises(durable.NotEncodable, match="the name of an input"):
+        await session.execute("1", inputs={BAD: 1})
+    assert (await session.execute("1", inputs={"b": 1})).value == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--signal", "signals", multiple=True, metavar="NAME=JSON", help="Send it this signal with its start; repeatable."
 )
+@click.option("--detach", is_flag=True, help="Record it, print its id, and do not wait: a worker runs it.")
 def command(
     target: str,
     words: tuple[str, ...],
@@ -49,6 +51,7 @@ def command(
     timeout: float | None,
     queue: str | None,
     signals: tuple[str, ...],
+    detach: bool,
     **place: Any,
 ) -> int:
     """Run the durable function FUNC of FILE and wait for its result.
@@ -56,6 +59,7 @@ def command(
     ARGS are JSON where they parse, else text. Keyword arguments are written key=value or --key value.
     The same ID again attaches to the run, goes on with it after a crash, and prints its result once it has ended.
     --signal NAME=JSON is sent once to a run, however often the same command is repeated; NAME alone sends null.
+    With --detach it runs in a living engine, or as soon as there is one: `durable worker FILE`.
     """
     if execution_id is not None:
         ids.check_given_id(execution_id)
@@ -63,19 +67,21 @@ def command(
     if queue is None and given:
         raise click.UsageError(f"{given[0]} is of an execution in a --queue")
     chosen = settings()
-    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, place, tuple(map(_signal, signals)))
+    begun = _Begun(execution_id or ids.mint_execution_id(), timeout, queue, place, tuple(map(_signal, signals)), detach)
     return in_loop(lambda: _run(chosen, target, words, begun))
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """How an execution begins: its id, its deadline in seconds, its place in a queue, and signals that it is sent."""
+    """How an execution begins: its id, its deadline in seconds, its place in a queue, signals that it is sent, and
+    whether nobody waits for it."""
 
     id: str
     timeout: float | None
     queue: str | None
     place: dict[str, Any]
     signals: tuple[tuple[str, Any], ...]
+    detach: bool
 
 
 def _signal(text: str) -> tuple[str, Any]:
@@ -125,7 +131,10 @@ async def _run(chosen: Settings, target: str, words: tuple[str, ...], begun: _Be
     if row is not None and row.settled_at is not None and _is_same(row, source, name, words):
         if begun.signals:
             out.say(f"{row.id} has ended before: no signal is sent")
-        return report_settled(out, row)
+        if not begun.detach:
+            return report_settled(out, row)
+        out.say(f"{row.id} has ended before")
+        return _told(out, row)
     return await _drive(chosen, out, source, name, words, begun)
 
 
@@ -193,6 +202,8 @@ async def _drive(
             out.say(f"{function.name} runs as {execution_id}")
         return execution_id
 
+    if begun.detach:
+        return await _record(chosen, out, source, begin)
     job = CommandWork(begin, frozenset((function.id,)), steps, asker(chosen, out), create=True)
     try:
         standing = await drive(chosen, out, job)
@@ -201,3 +212,29 @@ async def _drive(
             await say_kept(chosen, out, execution_id)
         raise
     return report(chosen, out, execution_id, standing)
+
+
+async def _record(chosen: Settings, out: Out, source: str, begin: Callable[[Engine], Awaitable[str]]) -> int:
+    """Record it for whoever runs its function, now or later."""
+    from durable.cli.engine_or_client import open_engine
+    from durable.cli.execution_status import needs_of, served
+
+    async with open_engine(chosen, out, serve=False) as engine:
+        execution_id = await begin(engine)
+        row = await engine.store.reads.get_execution(execution_id)
+        assert row is not None
+        if row.settled_at is None and not (await served(engine.store)).serve(
+            await needs_of(engine.store.reads, row.id)
+        ):
+            out.say(f"no engine runs it now: `durable worker {source}` does, and `durable result {row.id}`")
+    return _told(out, row)
+
+
+def _told(out: Out, row: ExecutionRow) -> int:
+    from durable.cli.exit_codes import DONE
+
+    if out.json:
+        out.document({"id": row.id, "state": row.state})
+    else:
+        out.text(row.id)
+    return DONE

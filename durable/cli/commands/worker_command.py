@@ -126,7 +126,7 @@ async def _work(chosen: Settings, options: dict[str, Any], drain_s: float, healt
             await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
             again.cancel()
             if not draining.done() or not draining.result():
-                out.say(f"{engine.running} executions still run; they go on elsewhere")
+                out.say(f"still running, to go on elsewhere: {engine.running}")
             draining.cancel()
     return _RELOAD if ended_by == signal.SIGHUP else exit_codes.DONE
 

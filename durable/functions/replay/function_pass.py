@@ -21,8 +21,9 @@ import msgspec
 from resonate.types import PromiseCreateReq, PromiseRecord, Value
 
 from durable.core.clock import now_ms
-from durable.core.errors import Deadlock, DurableError, NonDeterminism, StepNeeded
+from durable.core.errors import BadArguments, Deadlock, DurableError, NonDeterminism, StepNeeded
 from durable.core.events import Logged
+from durable.core.limits import OPERATION_NAME_CHARS_MAX
 from durable.functions.failures import Rejection, document
 from durable.functions.replay.execution_pass import ExecutionPass, forget_frames
 from durable.functions.replay.failure_origin import FailureLog
@@ -42,7 +43,7 @@ from durable.functions.replay.states import (
 )
 from durable.functions.user_frames import innermost_frame, user_place
 from durable.records.codec import encode
-from durable.records.values import digest
+from durable.records.values import digest, to_json
 
 if TYPE_CHECKING:
     from random import Random
@@ -54,6 +55,14 @@ if TYPE_CHECKING:
 type Perform = Callable[[UnderWay, PromiseRecord | None], Coroutine[Any, Any, PromiseRecord]]
 """Brings an operation's promise about, on the engine's loop, from its record or from nothing. One that comes back
 pending is settled by others."""
+
+
+def _check_name(made: OperationKey) -> None:
+    """Refuse a name that no record can hold in the line that gives it. NotEncodable, BadArguments."""
+    if len(made.name) > OPERATION_NAME_CHARS_MAX:
+        raise BadArguments(f"the name of a {made.kind} has at most {OPERATION_NAME_CHARS_MAX} characters")
+    if not made.name.isascii():
+        to_json(made.name, f"the name of a {made.kind}")
 
 
 class UnderWay(msgspec.Struct, eq=False):
@@ -423,6 +432,7 @@ class FunctionPass:
     ) -> UnderWay:
         """Begin an operation: its place in the record, and on the engine's loop what it does."""
         self.check()
+        _check_name(made)
         try:
             begun = self._replay.begin(made, self.loop.number(asyncio.current_task()))
         except NonDeterminism as error:
@@ -460,6 +470,7 @@ class FunctionPass:
         known = self.patches.get(name)
         if known is None:
             operation = OperationKey(PATCH, name, "")
+            _check_name(operation)
             begins = self._replay.is_next(operation)
             known = self.patches[name] = begins or name in self._replay.patches
             if begins:

@@ -28,6 +28,7 @@ from resonate.observability import Event
 from resonate.transport import ExecuteMsg, Message, Transport
 from resonate.types import PromiseRecord, PromiseRegisterCallbackData, PromiseSettleReq, TaskData, Value
 
+from durable.core.background import eager_task
 from durable.core.clock import is_replaced, sleep
 from durable.core.definition_id import spellings
 from durable.core.ids import QUEUE, may_be_recorded
@@ -176,11 +177,17 @@ class TaskRunner:
     # -- how a task comes here ----------------------------------------------------------------------------------
 
     def execute_acquired(
-        self, task_id: str, version: int, promise: dict[str, Any], record: dict[str, Any] | None = None
+        self,
+        task_id: str,
+        version: int,
+        promise: dict[str, Any],
+        record: dict[str, Any] | None = None,
+        *,
+        eager: bool = False,
     ) -> None:
         """Run a task that is acquired already, in a slot that was taken for it; `promise` as the store returns it, and
-        `record` as AcquiredTask has it."""
-        self._spawn(self._finish(self._read_and_run(task_id, version, record_of(promise), record)))
+        `record` as AcquiredTask has it. eager: it begins before this returns, where no slot has to be waited for."""
+        self._spawn(self._finish(self._read_and_run(task_id, version, record_of(promise), record)), eager=eager)
 
     def begin(self, task_id: str, version: int, promise: dict[str, Any], record: dict[str, Any] | None = None) -> None:
         """Run a task that the store acquired for this engine, in the slot that was taken for it.
@@ -224,8 +231,8 @@ class TaskRunner:
             if held:
                 self.slots.give()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        job = asyncio.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None], *, eager: bool = False) -> None:
+        job = eager_task(work) if eager else asyncio.create_task(work)
         self.jobs.add(job)
         job.add_done_callback(self._ended)
 

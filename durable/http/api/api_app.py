@@ -31,6 +31,7 @@ from durable.http.api.server_engine import TRACEPARENT
 from durable.http.path_names import path_names, sent_path
 from durable.http.request_body import RequestBody, Turned
 from durable.http.server_state import Site
+from durable.store.protocol.requests import explained
 from durable.telemetry.trace_ids import read_traceparent
 
 _NOBODY = TokenHolder(OWNER, "read")
@@ -224,7 +225,7 @@ def _checked(read: Callable[[], Any], what: str, kind: type) -> Any:
     try:
         return read()
     except _UNREADABLE as error:
-        raise Refusal(400, "BAD_ARGUMENTS", f"{what}: {error}{_words_allowed(kind, str(error))}") from None
+        raise Refusal(400, "BAD_ARGUMENTS", f"{what}: {explained(error)}{_words_allowed(kind, str(error))}") from None
 
 
 def _words_allowed(kind: type, error: str) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
+from durable.core.background import eager_task
 from durable.core.errors import Conflict, DurableError, Halted, StoreError, StoreFull, StoreUnreachable
 from durable.core.events import BackgroundFailed, Event, SessionRestored, log_event
 from durable.core.limits import INTERRUPT_GRACE_S
 from durable.engine.engine import Engine
 from durable.functions.failures import read_document, rebuild
 from durable.integrations.jupyter.cell_output import CellOutput
-from durable.integrations.jupyter.code_checks import help_asked, hides_result, split_magic
+from durable.integrations.jupyter.code_checks import help_asked, hides_result, is_plain, split_magic
 from durable.integrations.jupyter.durable_magic import DurableMagic
 from durable.integrations.jupyter.kernel import KernelOptions
 from durable.integrations.jupyter.kernel_history import code_of, history
@@ -159,18 +161,28 @@ class CellRunner:
 
     # -- cells --------------------------------------------------------------------------------------------------
 
-    async def execute(self, message: KernelMessage) -> dict[str, Any]:
-        """Run a cell; the content of its reply."""
+    def begin_recording(self, message: KernelMessage) -> asyncio.Task[str] | None:
+        """Record a cell while front ends are told that it runs; its execution. None where something comes before it."""
+        code = str(message.content.get("code", ""))
+        told = self._notices or self._cut or self._left or not self._missed.is_known(message)
+        if self._notebook is None or told or not _is_recorded(message) or not is_plain(code):
+            return None
+        return eager_task(self._notebook.submit(code))
+
+    async def execute(self, message: KernelMessage, recording: asyncio.Task[str] | None = None) -> dict[str, Any]:
+        """Run a cell; the content of its reply. recording: what `begin_recording` gave for it."""
         content = message.content
         code = str(content.get("code", ""))
         silent = bool(content.get("silent"))
-        recorded = bool(content.get("store_history", True)) and not silent
+        recorded = _is_recorded(message)
         self._parent = message
         if not silent:
             number = self.count + 1 if recorded else self.count
             self._sockets.publish("execute_input", {"code": code, "execution_count": number}, message)
         if not recorded:
             reply = await self._unrecorded(code, message, silent=silent)
+        elif recording is not None:
+            reply = await self._run(recording, code, message)
         else:
             await self._tell_notices(message)
             reply = await self._cell(code, message)
@@ -197,7 +209,11 @@ class CellRunner:
             await self._counted()
         if commands and not code.strip():
             return {"status": "ok"}
-        execution = await self.notebook.submit(code)
+        return await self._run(self.notebook.submit(code), code, message)
+
+    async def _run(self, recording: Awaitable[str], code: str, message: KernelMessage) -> dict[str, Any]:
+        """Show a cell from its record on; the content of its reply."""
+        execution = await recording
         self.count += 1
         return await self._shown(execution, code, message, fresh=True)
 
@@ -443,6 +459,11 @@ _WAITS = (
     "The cell waits and then goes on by itself. Interrupt it to end it without its variables being saved, and once more"
     " to leave it: the next cell shows what became of it.\n"
 )
+
+
+def _is_recorded(message: KernelMessage) -> bool:
+    """Whether a cell is an execution of the session, or code that a front end wants for itself."""
+    return bool(message.content.get("store_history", True)) and not message.content.get("silent")
 
 
 def _notice(text: str) -> dict[str, Any]:

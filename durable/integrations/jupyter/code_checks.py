@@ -54,6 +54,11 @@ def split_magic(code: str) -> tuple[list[str], str]:
     return commands, "" if commands else code
 
 
+def is_plain(code: str) -> bool:
+    """Whether a cell is only run: it neither asks for help nor has commands."""
+    return help_asked(code) is None and not split_magic(code)[0]
+
+
 def hides_result(code: str) -> bool:
     """Whether a cell ends with `;`, which hides its value."""
     return code.rstrip().endswith(";")

@@ -219,21 +219,23 @@ class Kernel:
     async def _execute_all(self) -> None:
         while True:
             message = await self._queue.get()
+            is_cell = message.kind == "execute_request"
+            recording = self._runner.begin_recording(message) if is_cell and self._runner is not None else None
             self._status("busy", message)
             try:
-                if message.kind != "execute_request":
+                if not is_cell:
                     await (await self._opened()).deliver(message)
                     continue
-                reply = await self._execute(message)
+                reply = await self._execute(message, recording)
                 self.sockets.reply(self.sockets.shell, "execute_reply", reply, message)
             finally:
                 self._status("idle", message)
             if reply["status"] == "error" and message.content.get("stop_on_error", True):
                 await self._abort()
 
-    async def _execute(self, message: KernelMessage) -> dict[str, Any]:
+    async def _execute(self, message: KernelMessage, recording: asyncio.Task[str] | None) -> dict[str, Any]:
         try:
-            return await (await self._opened()).execute(message)
+            return await (await self._opened()).execute(message, recording)
         except Exception as error:
             content = _failed(error)
             count = 0 if self._runner is None else self._runner.count

@@ -43,6 +43,10 @@ class MissedOutput:
         """A cell ended."""
         self._ran.append(_Ran(execution, _client(message), number, code, time.monotonic()))
 
+    def is_known(self, message: KernelMessage) -> bool:
+        """Whether the front end behind a message is that of the cell before it, so that it has missed nothing."""
+        return self._client == _client(message)
+
     def of(self, message: KernelMessage) -> list[tuple[str, int, str]]:
         """The executions, numbers and codes that the front end behind a message does not show, oldest first."""
         client, before = _client(message), self._client

@@ -185,6 +185,9 @@ class NotebookSession:
                 yield None
                 if not valued and (value := reader.value) is not None:
                     valued = True
+                    await asyncio.sleep(
+                        0
+                    )  # the cell's end, where it came with the value, is posted before that is told
                     yield CellValue(value)
                 if done:
                     try:

@@ -14,7 +14,7 @@ from bridge.host.weak_callback import weakly
 from bridge.protocol.messages import Call, CallResult, Checkpoint, Error, Execute, Message, Output, ValueText, Waiting
 from bridge.protocol.output_rules import OutputRules
 from durable.core import ids
-from durable.core.background import beside
+from durable.core.background import beside, eager_task
 from durable.core.errors import (
     CheckpointError,
     DurableError,
@@ -173,8 +173,8 @@ class LiveSession:
         self.current = found
         self._house.epochs[promise_id] = self.epoch
         self._calls = JournaledCalls(found, self.epoch, self._permits)
-        self._driving = asyncio.create_task(self._drive(found, begun, fresh=fresh))
         self._house.begun.tell()
+        self._driving = eager_task(self._drive(found, begun, fresh=fresh))
         return found
 
     async def _drive(self, found: Pass, begun: Callable[[], None], *, fresh: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from durable.core.limits import EXECUTION_TAGS_MAX, TAG_NAME_CHARS_MAX, TAG_VALUE_CHARS_MAX
 from durable.store.operations.row_records import dump, load_tags
-from durable.store.protocol.requests import Answer, ExecutionTag, Refused
+from durable.store.protocol.requests import Answer, ExecutionTag, Refused, is_kept
 
 if TYPE_CHECKING:
     from durable.store.operations.transaction import Tx
@@ -27,11 +27,11 @@ def check(found: dict[str, str]) -> None:
     if len(found) > EXECUTION_TAGS_MAX:
         raise Refused(400, f"an execution has at most {EXECUTION_TAGS_MAX} tags (EXECUTION_TAGS_MAX)")
     for name, value in found.items():
-        if not 0 < len(name) <= TAG_NAME_CHARS_MAX or len(value) > TAG_VALUE_CHARS_MAX or "\0" in name + value:
+        if not 0 < len(name) <= TAG_NAME_CHARS_MAX or len(value) > TAG_VALUE_CHARS_MAX or not is_kept(name + value):
             raise Refused(
                 400,
-                f"the tag {name[:TAG_NAME_CHARS_MAX]!r} is too long: a name has 1 to {TAG_NAME_CHARS_MAX} characters, a"
-                f" value at most {TAG_VALUE_CHARS_MAX}, and neither has NUL",
+                f"not a tag: {name[:TAG_NAME_CHARS_MAX]!r}: a name has 1 to {TAG_NAME_CHARS_MAX} characters, a value"
+                f" at most {TAG_VALUE_CHARS_MAX}, and neither has NUL or lone surrogates",
             )
 
 

@@ -6,6 +6,7 @@ as the protocol asks. `Refused` is how an operation answers with a status of 400
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -51,6 +52,12 @@ class LeaseLost(Refused):
 _TEXT = "[^\\x00\\ud800-\\udfff]*\\Z"
 """No NUL, which ends text for C, and no lone surrogates, which UTF-8 does not have."""
 
+_KEPT = re.compile("\\A" + _TEXT)
+_PATTERNS = {f"`str` matching regex {start + _TEXT!r}": words for start, words in (
+    ("\\A", "text without NUL and lone surrogates"),
+    ("\\A>", "a cursor: `>` and the id behind which to go on"),
+)}  # fmt: skip
+
 type Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_CHARS_MAX, pattern="\\A" + _TEXT)]
 type Cursor = Annotated[str, msgspec.Meta(max_length=ID_CHARS_MAX + 1, pattern="\\A>" + _TEXT)]
 """`>` and the last id of the page before."""
@@ -60,6 +67,19 @@ type Natural = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 type PromiseState = Literal["pending", "resolved", "rejected", "rejected_canceled", "rejected_timedout"]
 type TaskState = Literal["pending", "acquired", "suspended", "halted", "fulfilled"]
+
+
+def is_kept(text: str) -> bool:
+    """Whether every store keeps a text as it is: one without NUL and lone surrogates."""
+    return _KEPT.match(text) is not None
+
+
+def explained(error: Exception) -> str:
+    """The text of an error of reading a request, with words instead of patterns."""
+    text = str(error)
+    for pattern, words in _PATTERNS.items():
+        text = text.replace(pattern, words)
+    return text
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -98,27 +98,37 @@ def chooses_many(execution_id: str | None, **options: Any) -> bool:
 
 
 async def chosen_rows(
-    store: StoreFace, wanted: ExecutionFilter, limit: int, states: Iterable[str] = ()
+    store: StoreFace,
+    wanted: ExecutionFilter,
+    limit: int,
+    states: Iterable[str] = (),
+    counts: Callable[[ExecutionRow], Awaitable[bool]] | None = None,
 ) -> list[ExecutionRow]:
-    """The newest executions that are meant, as many as `limit` says. states: only those in one of these count."""
+    """The newest executions that are meant, as many as `limit` says. states: only those in one of these count, and of
+    them those of which `counts` says so."""
     from msgspec.structs import replace
 
     if not states or wanted.state is not None:
-        return [row for row in await _rows(store, wanted, limit) if not states or row.state in states]
+        return [row for row in await _rows(store, wanted, limit, counts) if not states or row.state in states]
     found: list[ExecutionRow] = []
     for state in sorted(states):
-        found += await _rows(store, replace(wanted, state=state), limit)
+        found += await _rows(store, replace(wanted, state=state), limit, counts)
     return sorted(found, key=lambda row: row.created_at, reverse=True)[:limit]
 
 
-async def _rows(store: StoreFace, wanted: ExecutionFilter, limit: int) -> list[ExecutionRow]:
+async def _rows(
+    store: StoreFace,
+    wanted: ExecutionFilter,
+    limit: int,
+    counts: Callable[[ExecutionRow], Awaitable[bool]] | None = None,
+) -> list[ExecutionRow]:
     from durable.executions.execution_search import search
 
     found: list[ExecutionRow] = []
     cursor: str | None = None
     while len(found) < limit:
         page = await search(store.reads, wanted, limit=limit - len(found), before=cursor)
-        found += page
+        found += [row for row in page if counts is None or await counts(row)]
         cursor = page.cursor
         if cursor is None:
             break

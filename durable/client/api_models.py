@@ -153,12 +153,16 @@ class ForkExecution(Body, frozen=True, kw_only=True):
 
 
 class ForkedExecution(msgspec.Struct, frozen=True, kw_only=True):
-    """A new execution with operations that another one recorded; `begun_again` are those that are not kept."""
+    """A new execution with operations that another one recorded; `begun_again` are those that are not kept.
+
+    `queue`: the queue that it stands in, "" for none.
+    """
 
     id: str
     source: str
     kept: int
     begun_again: list[str]
+    queue: str = ""
 
 
 class ChooseExecutions(Body, frozen=True, kw_only=True):

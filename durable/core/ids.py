@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from durable.core.clock import now_ms
@@ -26,8 +27,18 @@ FORKED_FROM = "durable:from"
 """Tag of a forked execution: the id that it comes from."""
 REWOUND_AS = "durable:rewound-as"
 """Tag of an execution that was rewound: the id of the one that has taken its place."""
+RETRIED_AS = "durable:retried-as"
+"""Tag of an execution that was retried: the id of its retry."""
 QUEUE = "durable:queue"
 """Tag of an execution's promise: the queue that it was put into."""
+QUEUE_KEY = "durable:queue-key"
+"""Tag of the same promise: its key in the queue."""
+QUEUE_PRIORITY = "durable:queue-priority"
+"""Tag of the same promise: its priority, where that is not 0."""
+QUEUE_DEDUPE = "durable:queue-dedupe"
+"""Tag of the same promise: its `dedupe`, where it is not debounced."""
+WHOLE_TIME = "durable:whole-time"
+"""Tag of an operation of a fork that waits in a queue: the milliseconds that it has when that begins."""
 DEPLOYMENT = "durable:deployment"
 """The tag of an execution's promise that has the deployment that it was started for, "" for those of none."""
 
@@ -46,6 +57,12 @@ class CallId(NamedTuple):
     execution: str
     capability: str
     n: int
+
+
+def may_be_recorded(version: int, tags: Mapping[str, str]) -> bool:
+    """Whether something may be recorded under an execution that was acquired as the `version`-th time: that a fork has
+    a record before it begins is said by its tags."""
+    return version > 1 or FORKED_FROM in tags
 
 
 def mint_execution_id() -> str:

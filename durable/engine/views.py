@@ -196,6 +196,7 @@ def execution_view(
         deployment=row.deployment,
         forked_from=row.tags.get(ids.FORKED_FROM, ""),
         rewound_as=row.tags.get(ids.REWOUND_AS, ""),
+        retried_as=row.tags.get(ids.RETRIED_AS, ""),
     )
 
 

@@ -17,7 +17,7 @@ from durable.core.errors import BadArguments, Conflict, DurableError, NotFound, 
 from durable.core.frozen_record import FrozenRecord
 from durable.core.limits import CANCEL_GRACE_S
 from durable.executions.execution_search import ExecutionFilter, ExecutionPage, search
-from durable.executions.forking import Forked, fork, rewind
+from durable.executions.forking import RETRIED, Forked, fork, passed_over, rewind
 from durable.executions.page_cursor import read_cursor, write_cursor
 from durable.store.port import StoreFace
 from durable.store.rows import ExecutionRow, State
@@ -124,13 +124,21 @@ async def bulk_outcome(
         if changes and ends_at is not None and time.monotonic() > ends_at:
             cursor = changes[-1].id
             break
-        found = await change(store, work, row_id)
+        why = await _passed_over(store, row_id) if work.action == "retry" and not choice.ids else None
+        found = await change(store, work, row_id) if why is None else why
         changes.append(found)
         if found.able and not dry_run and on_change is not None:
             on_change(found)
     if cursor is not None and work.action == "delete" and not dry_run and not choice.ids:
         cursor = _place_behind(changes, cursor, before)
     return BulkOutcome(items=changes, dry_run=dry_run, next=None if cursor is None else write_cursor(cursor, of))
+
+
+async def _passed_over(store: StoreFace, execution_id: str) -> ExecutionChange | None:
+    """The answer for one that fits, and whose work another retry does; None where it is to be retried."""
+    row = await store.reads.get_execution(execution_id)
+    why = await passed_over(store, row) if row is not None and row.state in RETRIED else ""
+    return _change(execution_id, row.state, False, why) if row is not None and why else None
 
 
 def _place_behind(changes: list[ExecutionChange], cursor: str, before: str | None) -> str:
@@ -187,7 +195,8 @@ async def preview_change(store: StoreFace, work: BulkWork, execution_id: str) ->
     except DurableError as error:
         return _change(row.id, row.state, False, str(error))
     again = f"; begins again: {', '.join(made.begun_again)}" if made.begun_again else ""
-    return _change(row.id, row.state, True, f"as {made.id}, with {made.kept} recorded operations{again}", made.id)
+    note = f"as {made.id}, with {made.kept} recorded operations{_in_queue(made)}{again}"
+    return _change(row.id, row.state, True, note, made.id)
 
 
 async def make_change(store: StoreFace, work: BulkWork, execution_id: str) -> ExecutionChange:
@@ -206,7 +215,7 @@ async def make_change(store: StoreFace, work: BulkWork, execution_id: str) -> Ex
                 return _change(row.id, row.state, True, f"{row.id} is forgotten")
             case "retry" | "fork" | "rewind":
                 made = await _forked(store, work, row.id)
-                note = f"{made.id} begins with {made.kept} recorded operations"
+                note = f"{made.id} begins with {made.kept} recorded operations{_in_queue(made)}"
                 return _change(row.id, row.state, True, note, made.id)
             case "tag":
                 await tag_execution(store, row.id, work.tags)
@@ -220,6 +229,10 @@ async def _forked(store: StoreFace, work: BulkWork, execution_id: str, *, dry_ru
         return await rewind(store, execution_id, work.step, changed=work.changed, dry_run=dry_run)
     step = None if work.action == "retry" else work.step
     return await fork(store, execution_id, step, changed=work.changed, dry_run=dry_run)
+
+
+def _in_queue(made: Forked) -> str:
+    return f", in the queue {made.queue}" if made.queue else ""
 
 
 async def _cancelled(store: StoreFace, row: ExecutionRow, reason: str) -> ExecutionChange:

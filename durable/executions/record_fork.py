@@ -19,6 +19,9 @@ from durable.records.values import unpack
 BEGAN = "durable:began"
 """Tag of a forked execution: when the first one was made, which is where its time begins (execution.md, L2)."""
 
+type NewExecution = Literal["fork", "retry", "rewind"]
+"""What is made of a record."""
+
 _NESTED = "step"
 _IN_SESSION = "execute"
 _TIMER = "timer"
@@ -160,7 +163,7 @@ class RecordFork:
 
     # -- the new record -----------------------------------------------------------------------------------------------
 
-    def document(self, new: str, now_ms: int) -> dict[str, Any]:
+    def document(self, new: str, now_ms: int, word: NewExecution = "fork") -> dict[str, Any]:
         """The request that makes the execution `new` of what is kept."""
         old = self.root["id"]
         limit = self.root["timeoutAt"]
@@ -169,7 +172,10 @@ class RecordFork:
         tags.setdefault(BEGAN, str(self.root["createdAt"]))
         tags.pop("resonate:schedule", None)
         tags.pop("durable:parent", None)
-        tags.pop(ids.REWOUND_AS, None)
+        for successor in (ids.REWOUND_AS, ids.RETRIED_AS):
+            tags.pop(successor, None)
+        if word == "fork":  # beside what it comes from it is another call
+            tags.pop(ids.QUEUE_DEDUPE, None)
         root = {**_pending(self.root), "createdAt": now_ms, "timeoutAt": until, "tags": tags}
         promises = [root]
         for promise_id in self.kept:
@@ -179,20 +185,34 @@ class RecordFork:
             if promise["state"] == "pending" and promise["timeoutAt"] == limit:
                 promise = {**promise, "timeoutAt": until}
             promises.append(promise)
-        return {"promises": [_renamed(each, old, ids.PREFIX + new) for each in promises], "starts": 1, "begins": True}
+        found = [_renamed(each, old, ids.PREFIX + new) for each in promises]
+        request: dict[str, Any] = {"promises": found, "starts": 1, "begins": True}
+        if word == "retry":
+            request["retries"] = {"id": old}
+        return request
 
     def _again(self, promise: dict[str, Any], now_ms: int, until: int) -> dict[str, Any]:
-        """An operation to be begun again, with all its time; a timer that was cancelled keeps its moment."""
-        timer = promise["tags"].get("resonate:timer") == "true"
-        if timer and promise["state"] == "rejected_canceled":
+        """An operation to be begun again, with all its time; a timer that was cancelled keeps its moment.
+
+        In a queue its time begins when the execution does.
+        """
+        tags, limit, created_at = dict(promise["tags"]), promise["timeoutAt"], promise["createdAt"]
+        timer, whole_ms = tags.get("resonate:timer") == "true", tags.pop(ids.WHOLE_TIME, None)
+        if timer and promise["state"] == "rejected_canceled" and whole_ms is None:
             return _pending(promise)
-        later, tags = now_ms - promise["createdAt"], dict(promise["tags"])
-        limit = promise["timeoutAt"]
-        if limit != self.root["timeoutAt"]:
-            limit = min(limit + later, until)
-        if int(tags.get(_CHILD_UNTIL, TIME_MAX_MS)) < TIME_MAX_MS:
-            tags[_CHILD_UNTIL] = str(int(tags[_CHILD_UNTIL]) + later)
-        return {**_pending(promise), "timeoutAt": limit, "tags": tags}
+        again = {**_pending(promise), "timeoutAt": until, "tags": tags}
+        if whole_ms is None and limit != self.root["timeoutAt"]:
+            whole_ms = str(limit - created_at)
+        child_until = int(tags.get(_CHILD_UNTIL, TIME_MAX_MS))
+        if child_until < TIME_MAX_MS:
+            tags[_CHILD_UNTIL] = str(child_until + now_ms - created_at)
+        if whole_ms is not None and ids.QUEUE in self.root["tags"]:
+            tags[ids.WHOLE_TIME] = whole_ms
+        elif whole_ms is not None:
+            again["timeoutAt"] = min(now_ms + int(whole_ms), until)
+        if whole_ms is not None or child_until < TIME_MAX_MS or ids.parse_call(promise["id"]) is not None:
+            again["createdAt"] = now_ms  # its time, and that of reminders, is counted from there
+        return again
 
     def rewinds(self, reason: str) -> dict[str, Any]:
         """The part of that request which lets the new execution take the place of this one."""

@@ -9,14 +9,9 @@ from typing import Any
 
 from durable.core.durations import seconds
 from durable.core.errors import BadArguments, Conflict, NotFound, StoreRefused
-from durable.core.ids import QUEUE
+from durable.core.ids import QUEUE, QUEUE_DEDUPE, QUEUE_KEY, QUEUE_PRIORITY
 from durable.core.limits import QUEUE_KEY_CHARS_MAX, QUEUE_PRIORITY_MAX
 from durable.queues.queue import Queue, QueueLimits, check_queue_name
-
-KEY = "durable:queue-key"
-"""Tag of the same promise: its key in the queue."""
-PRIORITY = "durable:queue-priority"
-"""Tag of the same promise: its priority, where that is not 0."""
 
 type Debounce = float | timedelta | tuple[float | timedelta, float | timedelta]
 """How long nobody must call again before an execution begins, and how long it may be put off at most."""
@@ -60,9 +55,11 @@ class Place:
         """The tags of the execution's promise."""
         found = {QUEUE: queue}
         if self.key:
-            found[KEY] = self.key
+            found[QUEUE_KEY] = self.key
         if self.priority:
-            found[PRIORITY] = str(self.priority)
+            found[QUEUE_PRIORITY] = str(self.priority)
+        if self.dedupe is not None and self.debounce is None:
+            found[QUEUE_DEDUPE] = self.dedupe
         return found
 
 

@@ -59,6 +59,7 @@ class ExecutionView(FrozenRecord, frozen=True):
     forked_from: str = ""
     """The execution that it was forked, retried or rewound from."""
     rewound_as: str = ""
+    retried_as: str = ""
     """The execution that has taken its place."""
 
 

@@ -136,6 +136,7 @@ def the_day() -> list[Step]:
         *_imported(),
         *_actors(),
         *_queues(),
+        *_queued_retries(),
         *_schedules(),
         *_leaving(),
     ]
@@ -631,6 +632,45 @@ def _queues() -> list[Step]:
         *(put(f"bulk-{n}", key="bulk") for n in range(3)),
         *(Request("promise.settle", settle(f"exec:{name}")) for name in ("fourth", "later", "typed")),
         *(Request("promise.settle", settle(f"exec:bulk-{n}")) for n in range(3)),
+    ]
+
+
+def _queued_retries() -> list[Step]:
+    """A retry that waits for its place, and then begins a child and a timer; a rewind that takes a place over."""
+    queue = {"queue": "again"}
+    place = {"durable_queue": "again", "durable_queue-key": "k", "durable_queue-priority": "2"}
+
+    def put(name: str, **more: Any) -> Request:
+        return Request("queue.enqueue", {**queue, "promise": root(name, **place), **more})
+
+    def made(name: str, status: int, **more: Any) -> Request:
+        tags = {"durable_function": FUNCTION, "durable_from": "fails", "durable_queue-dedupe": "w", **place}
+        link = {"durable_child": f"exec:{name}@@1", "durable_target": "poll://any@g", "durable_until": str(T0 + 10**9)}
+        under = [
+            recorded(f"exec:{name}.1", "pending", resonate_external="true", durable_function=FUNCTION, **link),
+            recorded(f"exec:{name}.2", "pending", target="poll://any@g", resonate_timer="true")
+            | {"tags": {"resonate:timer": "true", "resonate:target": "poll://any@g", "durable:whole-time": "500"}},
+            recorded(f"exec:{name}.3"),
+        ]
+        promises = [recorded(f"exec:{name}", "pending", target="poll://any@g", **tags), *under]
+        return Request("execution.import", {"promises": promises, "starts": 1, "begins": True, **more}, status)
+
+    rewinds = {"id": "exec:goes-on", "reason": "rewound", "open": []}
+    return [
+        Request("queue.declare", {**queue, "limits": {"concurrency": 1}}),
+        put("fails", dedupe="w"),
+        put("goes-on"),
+        Request("promise.settle", settle("exec:fails", "rejected")),
+        made("fails-retry-1", 200, retries={"id": "exec:fails"}),
+        made("fails-retry-2", 412, retries={"id": "exec:fails"}),
+        made("no-retry", 404, retries={"id": "exec:nowhere"}),
+        made("same-word", 422),
+        made("fails-retry-1", 409),
+        made("goes-on-rewind-1", 200, rewinds=rewinds),
+        Request("promise.settle", settle("exec:goes-on-rewind-1")),
+        Advance(700),
+        Request("promise.settle", settle("exec:fails-retry-1")),
+        Request("queue.delete", queue),
     ]
 
 

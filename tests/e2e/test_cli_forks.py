@@ -25,19 +25,24 @@ def test_retries_from_the_shell(tmp_path: Path) -> None:
     terminal = Terminal(tmp_path)
     terminal.write("jobs.py", JOBS)
     assert terminal.durable("run", "jobs.py::job", "--id", "one").code == 1
-    plan = {"id": "one-retry-1", "source": "one", "kept": 3, "begun_again": ["one.3"]}
+    plan = {"id": "one-retry-1", "source": "one", "kept": 3, "begun_again": ["one.3"], "queue": ""}
     assert terminal.durable("retry", "one", "--dry-run", "--json").data == [plan]
     terminal.write("mended", "")
     assert terminal.durable("retry", "--state", "failed", "--json").data == [plan]
     assert terminal.durable("resume", "one-retry-1").out == "[0, 1, 2, 3]\n"
     terminal.durable("retry", "one-retry-1").failed(6, "completed")
+    terminal.durable("retry", "one").failed(6, "one was retried as one-retry-1, which is completed")
+    done = terminal.durable("retry", "--state", "failed", "--json")
+    assert (done.code, done.data) == (0, [])
+    assert "one was retried as one-retry-1" in done.err
+    assert "retried as one-retry-1" in terminal.durable("show", "one").out
     terminal.durable("retry").failed(2, "name an ID")
     terminal.durable("fork", "one", "--at", "9").failed(6, "there is no step 9")
     assert terminal.durable("fork", "one", "two", "--at", "3", "--dry-run", "--json").data[0]["kept"] == 2
     bulk = ("fork", "--at", "3", "--function", "job", "--state", "completed")
     (planned,) = terminal.durable(*bulk, "--dry-run", "--json").data
     terminal.durable("fork", "one", "--at", "work").failed(2, "is no step's number")
-    assert planned == {"id": "one-retry-1-fork-1", "source": "one-retry-1", "kept": 2, "begun_again": []}
+    assert planned == {"id": "one-retry-1-fork-1", "source": "one-retry-1", "kept": 2, "begun_again": [], "queue": ""}
     assert terminal.durable("list", "--state", "pending", "--json").data == [], "nothing was made"
     assert terminal.durable(*bulk, "--json").data == [planned]
     assert terminal.durable("resume", planned["id"]).out == "[0, 1, 2, 3]\n"
@@ -52,7 +57,7 @@ def test_rewinds_from_the_shell(tmp_path: Path) -> None:
     terminal.write("jobs.py", JOBS)
     terminal.write("mended", "")
     assert terminal.durable("run", "jobs.py::job", "--id", "one").code == 0
-    plan = {"id": "one-rewind-1", "source": "one", "kept": 2, "begun_again": []}
+    plan = {"id": "one-rewind-1", "source": "one", "kept": 2, "begun_again": [], "queue": ""}
     assert terminal.durable("rewind", "one", "--at", "3", "--dry-run", "--json").data == [plan]
     assert terminal.durable("rewind", "one", "--at", "3").out == "[0, 1, 2, 3]\n"
     shown = terminal.durable("show", "one", "--json").data

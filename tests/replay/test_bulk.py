@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -72,6 +73,45 @@ async def test_what_failed_is_retried_after_a_look(engine: durable.Engine, place
     assert shown(rest) == [("b", True)]
     for name in "bc":
         assert await (await engine.get(f"{name}-retry-1")).result(20) == ["first", name]
+    for dry_run in (True, False):
+        again = await engine.bulk("retry", state="failed", dry_run=dry_run)
+        assert shown(again) == [("c", False), ("b", False)], "their work was done by their retries"
+        assert again.items[0].note.startswith("c was retried as c-retry-1, which is completed")
+    assert len(await engine.executions()) == 5
+
+
+@durable.function
+async def batch(ctx: durable.Context, names: list[str]) -> list[list[str]]:
+    return list(await asyncio.gather(*[ctx.start(order, name, id=name) for name in names]))
+
+
+async def test_of_a_failed_tree_the_root_is_retried(engine: durable.Engine) -> None:
+    broken.update({"x", "y"})
+    with pytest.raises(ValueError, match="is broken"):
+        await (await engine.start(batch, ["x", "y"], id="all")).result(20)
+    for name in "xy":
+        await in_state(engine, await engine.get(name), "failed", "cancelled")
+    left = [await engine.bulk("retry", state=state) for state in ("failed", "cancelled")]
+    changes = {each.id: each for outcome in left for each in outcome.items}
+    assert {name: each.made for name, each in changes.items()} == {"all": "all-retry-1", "x": None, "y": None}
+    assert changes["x"].note == "x is a child of all, which is failed: retry that one"
+    assert (await engine.retry("x")).id == "x-retry-1", "whoever names it means it"
+
+
+async def test_of_two_that_retry_at_once_one_does(engine: durable.Engine, place: str) -> None:
+    broken.add("b")
+    await settled(engine, "b")
+    async with durable.open(place, serve=False) as other:
+        tries = [each.retry("b") for _ in range(3) for each in (engine, other)]
+        found = await asyncio.gather(*tries, return_exceptions=True)
+    (made,) = [each for each in found if isinstance(each, durable.Execution)]
+    refused = [each for each in found if isinstance(each, durable.Conflict)]
+    assert len(refused) == 5
+    assert [str(each) for each in refused if "was retried as" not in str(each)] == []
+    broken.clear()
+    await in_state(engine, await engine.get(made.id), "completed", "failed")
+    await engine.delete(made.id)
+    assert (await engine.retry("b")).id == "b-retry-1", "where the retry is forgotten it can be retried again"
 
 
 async def test_many_are_cancelled_resumed_tagged_forked_and_deleted(engine: durable.Engine) -> None:

@@ -96,7 +96,10 @@ async def test_a_retry_performs_what_failed_and_nothing_else(anywhere: durable.E
     assert await anywhere.prompts() == []
     with pytest.raises(durable.Conflict, match="what is retried has failed"):
         await anywhere.retry("one-retry-1")
-    assert (await anywhere.retry("one")).id == "one-retry-2"
+    with pytest.raises(durable.Conflict, match="one was retried as one-retry-1, which is completed: `durable fork"):
+        await anywhere.retry("one")
+    view = execution_view(await (await anywhere.get("one")).info(), ServedFunctions(frozenset(), {}))
+    assert (view.retried_as, view.forked_from) == ("one-retry-1", "")
 
 
 @pytest.mark.parametrize(("name", "again"), [("n2", ["n2"]), ("m2", ["m2"]), ("c1", ["c1"])])
@@ -260,7 +263,7 @@ async def test_a_record_that_went_on_while_it_was_rewound_is_read_again(engine: 
     await in_state(engine, execution, "waiting")
     stale = RecordFork(await export(engine.store, await execution.info()))
     stale.up_to(4)
-    request = stale.document("late", now_ms()) | {"rewinds": stale.rewinds("as late")}
+    request = stale.document("late", now_ms(), "rewind") | {"rewinds": stale.rewinds("as late")}
     await engine.answer("exec:one:input:1", "meanwhile")
     with pytest.raises(StoreRefused, match="read it again"):
         await engine.store.request("execution.import", request)

@@ -239,7 +239,7 @@ async def test_a_child_of_a_given_id_begins_anew_under_another(engine: durable.E
     with pytest.raises(durable.ExecutionError, match="it is broken"):
         await (await engine.retry("one")).result(20)
     broken.clear()
-    assert await (await engine.retry("one-retry-1")).result(20) == ["one-retry-1-retry-1@@1", "b"]
+    assert await (await engine.retry("one-retry-1")).result(20) == ["one-retry-2@@1", "b"]
     again = await engine.start(named_failure, id="other")
     with pytest.raises(durable.ExecutionError, match="it is broken"):
         await again.result(20)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +15,10 @@ from durable.core import ids
 if TYPE_CHECKING:
     from durable.executions.execution_search import ExecutionFilter
     from durable.executions.forking import Forked
+    from durable.store.rows import ExecutionRow
+
+_PASSED_SHOWN_MAX = 10
+"""Executions of which it is said why they are passed over."""
 
 
 @click.command("retry", cls=Command, short_help="Begin again what failed, from the step that failed.")
@@ -53,26 +56,41 @@ async def _retry(chosen: Settings, source: str, new: str | None, dry_run: bool) 
 
 async def _retry_all(chosen: Settings, wanted: ExecutionFilter, limit: int, dry_run: bool) -> int:
     from durable.cli.engine_or_client import opened
-    from durable.executions.forking import RETRIED, fork_each
+    from durable.executions.forking import RETRIED, Forked, fork_each, passed_over
 
+    done: list[Forked] = []
     async with opened(chosen, create=False) as store:
-        made = await fork_each(store, await chosen_rows(store, wanted, limit, RETRIED), None, dry_run=dry_run)
-    return show_forks(chosen, made, "retried")
+
+        async def is_left(row: ExecutionRow) -> bool:
+            why = await passed_over(store, row) if row.state in RETRIED else ""
+            if why:
+                done.append(Forked("", row.id, 0, [], problem=why, passed_over=True))
+            return not why
+
+        rows = await chosen_rows(store, wanted, limit, RETRIED, is_left)
+        made = await fork_each(store, rows, None, dry_run=dry_run)
+    return show_forks(chosen, [*done, *made], "retried")
 
 
 def show_forks(chosen: Settings, made: list[Forked], verb: str = "retried") -> int:
     """Show what was made, or would be, and say what could not be: then the exit code is not 0."""
     out = chosen.out()
     found = [each for each in made if not each.problem]
+    passed = [each.problem for each in made if each.passed_over]
+    for problem in passed[:_PASSED_SHOWN_MAX]:
+        out.say(problem)
+    if len(passed) > _PASSED_SHOWN_MAX:
+        out.say(f"{len(passed) - _PASSED_SHOWN_MAX} more are passed over, likewise")
     for each in made:
-        if each.problem:
+        if each.problem and not each.passed_over:
             out.say(f"{each.source} is not {verb}: {each.problem}")
     if out.json:
-        out.document([{name: value for name, value in asdict(each).items() if name != "problem"} for each in found])
+        shown = ("id", "source", "kept", "begun_again", "queue")
+        out.document([{name: getattr(each, name) for name in shown} for each in found])
     else:
-        rows = [(each.id, each.source, str(each.kept), " ".join(each.begun_again)) for each in found]
-        out.table(("id", "from", "kept", "begun again"), rows, f"nothing is {verb}")
-    return exit_codes.DONE if len(found) == len(made) else exit_codes.FAILED
+        rows = [(each.id, each.source, str(each.kept), each.queue, " ".join(each.begun_again)) for each in found]
+        out.table(("id", "from", "kept", "queue", "begun again"), rows, f"nothing is {verb}")
+    return exit_codes.FAILED if any(each.problem and not each.passed_over for each in made) else exit_codes.DONE
 
 
 async def go_on_with(chosen: Settings, made: Forked) -> int:
@@ -81,5 +99,6 @@ async def go_on_with(chosen: Settings, made: Forked) -> int:
     from durable.cli.report import report
 
     out = chosen.out()
-    out.say(f"{made.id} begins with {counted(made.kept, 'recorded operation')} of {made.source}")
+    in_queue = f", in the queue {made.queue}" if made.queue else ""
+    out.say(f"{made.id} begins with {counted(made.kept, 'recorded operation')} of {made.source}{in_queue}")
     return report(chosen, out, made.id, await follow(chosen, out, made.id))

@@ -65,6 +65,7 @@ def _print(out: Out, detail: DetailView, limit: int) -> None:
         ("note", note_of(view)),
         ("from", view.forked_from),
         ("rewound as", view.rewound_as),
+        ("retried as", view.retried_as),
         ("result", to_text(detail.result) if view.state == "completed" else ""),
     ]
     for name, value in fields:

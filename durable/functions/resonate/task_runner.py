@@ -31,7 +31,7 @@ from resonate.types import PromiseRecord, PromiseRegisterCallbackData, PromiseSe
 from durable.core.background import eager_task
 from durable.core.clock import is_replaced, sleep
 from durable.core.definition_id import spellings
-from durable.core.ids import QUEUE
+from durable.core.ids import QUEUE, may_be_recorded
 from durable.core.limits import LEASE_MS
 from durable.functions.definition import Retry
 from durable.functions.replay.recorder import FencedWrites, Recorder
@@ -85,8 +85,8 @@ class PassTask:
         """Milliseconds since the Unix epoch; of a fork, when what it comes from was made."""
         self.seed = promise.tags.get("durable:nonce") or f"{promise.id} {promise.created_at}"
         """What `ctx.random` of this execution is made from."""
-        self.first = version == 1
-        """Whether it was acquired for the first time, so that nothing of this execution can be recorded."""
+        self.first = not may_be_recorded(version, promise.tags)
+        """Whether nothing of this execution can be recorded: it was acquired for the first time, and is no fork."""
         self.begun = False
         """Whether the function made an operation: it is not tried again by its retry policy when it raises."""
         self.waits: list[str] = []

@@ -9,9 +9,9 @@ import msgspec
 
 from durable.core.clock import TIME_MAX_MS
 from durable.core.definition_id import SOURCE, spellings
-from durable.core.ids import PREFIX, REWOUND_AS
+from durable.core.ids import PREFIX, RETRIED_AS, REWOUND_AS
 from durable.core.limits import ALIAS_ROWS, CANCEL_GRACE_S, RECORD_BYTES_MAX
-from durable.store.operations import deployments, execution_tags, queue_entries, signals, streams
+from durable.store.operations import deployments, execution_tags, queue_entries, queued_forks, signals, streams
 from durable.store.operations.cancellation import reason_value
 from durable.store.operations.children import begin, is_call_of, root_of
 from durable.store.operations.promises import address_of, check_create, check_value, find, is_external
@@ -161,28 +161,39 @@ def import_(tx: Tx, request: ExecutionImport) -> Answer:
         raise Refused(409, f"execution {own.removeprefix(PREFIX)!r} exists in this store; nothing was imported")
     if request.rewinds is not None:
         _check_rewound(tx, request.rewinds)
+    if request.retries is not None:
+        _check_retried(tx, request.retries.id)
+    place = None
+    if request.begins and root.state == "pending":
+        place = queued_forks.place_of(tx, root, None if request.rewinds is None else request.rewinds.id)
+        root = root if place is not None else queued_forks.without_place(root)
+    begins = place is None or place.begins
     children = [_with_new_child(tx, own, each) for each in children]
+    if begins:
+        children = [queued_forks.with_its_time(each, tx.now, root.timeout_at) for each in children]
     links = [each for each in children if each.state == "pending" and CHILD in each.tags]
-    roots = [
-        root_of(PromiseCreate(id=each.id, timeout_at=each.timeout_at, param=each.param, tags=each.tags))
-        for each in links
-    ]
+    roots = [root_of(each.create()) for each in links]
     for promise in (root, *children):
         _insert(tx, promise)
     if request.lost and root.state == "rejected":
         tx.execute("UPDATE promises SET outcome='lost' WHERE id=?", (own,))
-    version = max(request.starts, 1 if children else 0)
-    deployment = _given_to(tx, root) if version else None
-    _insert_task(tx, root, version=version, request=request, deployment=deployment)
+    version = max(request.starts, 1 if children else 0) if place is None else 0
+    deployment = _given_to(tx, root) if begins and (version or place) else None
+    _insert_task(tx, root, version=version, request=request, deployment=deployment, place=place)
     for child in children:
         if "resonate:target" in child.tags:
             _insert_task(tx, child, version=int(child.state != "pending"), request=None)
     streams.enter_recorded(tx, children)
-    for link, root_of_child in zip(links, roots, strict=True):
-        begin(tx, find(tx, link.id), root_of_child, deployment=deployments.of_child(tx, None, deployment))
+    if begins:
+        for link, root_of_child in zip(links, roots, strict=True):
+            begin(tx, find(tx, link.id), root_of_child, deployment=deployments.of_child(tx, None, deployment))
+    if place is not None:
+        queued_forks.stand(tx, place)
     if request.rewinds is not None:
         _take_place(tx, request.rewinds, own)
-    return Answer(200, {"promises": len(request.promises)})
+    if request.retries is not None:
+        _name(tx, request.retries.id, RETRIED_AS, own)
+    return Answer(200, {"promises": len(request.promises), "queue": None if place is None else place.entry.queue})
 
 
 def _with_new_child(tx: Tx, own: str, promise: RecordPromise) -> RecordPromise:
@@ -205,22 +216,41 @@ def _check_rewound(tx: Tx, rewound: Rewound) -> None:
     )
     if row is None:
         raise Refused(404, f"there is no execution {rewound.id!r} of a durable function")
-    if REWOUND_AS in load_tags(row[0]):
-        raise Refused(412, f"{rewound.id!r} has been rewound")
+    _refuse_successor(tx, rewound.id, load_tags(row[0]))
     sql = "SELECT id FROM promises WHERE state='pending' AND id IN (SELECT value FROM json_each(?))"
     if rewound.open and len(tx.rows(sql, (dump(rewound.open),))) < len(set(rewound.open)):
         raise Refused(412, f"{rewound.id!r} has gone on since its record was read: read it again")
 
 
+def _check_retried(tx: Tx, retried: str) -> None:
+    """Refuse a second retry of an execution."""
+    tx.lock_promise(retried)
+    row = tx.row("SELECT tags FROM promises WHERE id=?", (retried,))
+    if row is None:
+        raise Refused(404, f"there is no execution {retried!r}")
+    _refuse_successor(tx, retried, load_tags(row[0]))
+
+
+def _refuse_successor(tx: Tx, promise_id: str, tags: _Tags) -> None:
+    for name, verb in ((REWOUND_AS, "rewound"), (RETRIED_AS, "retried")):
+        if name in tags and tx.row("SELECT 1 FROM promises WHERE id=?", (PREFIX + tags[name],)) is not None:
+            raise Refused(412, f"{promise_id!r} has been {verb} as {tags[name]!r}")
+
+
 def _take_place(tx: Tx, rewound: Rewound, own: str) -> None:
     """Signals that nobody took go to the new execution, and the old one, which ends without clean-up, names it."""
     tx.execute("UPDATE signals SET execution=? WHERE execution=? AND taken=0", (own, rewound.id))
-    row = tx.row("SELECT state, tags FROM promises WHERE id=?", (rewound.id,))
-    assert row is not None
-    tags = {**load_tags(row[1]), REWOUND_AS: own.removeprefix(PREFIX)}
-    tx.execute("UPDATE promises SET tags=? WHERE id=?", (dump(tags), rewound.id))
-    if row[0] == "pending":
+    _name(tx, rewound.id, REWOUND_AS, own)
+    if tx.row("SELECT 1 FROM promises WHERE id=? AND state='pending'", (rewound.id,)) is not None:
         settle(tx, rewound.id, "rejected_canceled", reason_value(rewound.reason))
+
+
+def _name(tx: Tx, promise_id: str, tag: str, successor: str) -> None:
+    """Have an execution name the one that goes on in its place."""
+    row = tx.row("SELECT tags FROM promises WHERE id=?", (promise_id,))
+    assert row is not None
+    tags = {**load_tags(row[0]), tag: successor.removeprefix(PREFIX)}
+    tx.execute("UPDATE promises SET tags=? WHERE id=?", (dump(tags), promise_id))
 
 
 def _given_to(tx: Tx, root: RecordPromise) -> str | None:
@@ -303,7 +333,13 @@ def _columns(tx: Tx, value: Value) -> Iterator[str | None]:
 
 
 def _insert_task(
-    tx: Tx, promise: RecordPromise, *, version: int, request: ExecutionImport | None, deployment: str | None = None
+    tx: Tx,
+    promise: RecordPromise,
+    *,
+    version: int,
+    request: ExecutionImport | None,
+    deployment: str | None = None,
+    place: queued_forks.QueuePlace | None = None,
 ) -> None:
     """The task of the execution itself (`request`), or of what it waited for or waits for: a cell, a timer."""
     address = address_of(promise.tags["resonate:target"])
@@ -311,12 +347,15 @@ def _insert_task(
     pending = promise.state == "pending"
     halted = request is not None and request.halted and pending
     cancelled = request.cancelled if request is not None and pending else None
-    due = tx.now if pending and not timer and not halted else None
+    begins = place is None or place.begins
+    due = tx.now if pending and not timer and not halted and begins else None
+    if due is not None and place is not None:
+        due = max(due, place.entry.ready_at)
     cancel_at = None if cancelled is None else tx.now + int(CANCEL_GRACE_S * 1000)
     tx.execute(
         "INSERT INTO tasks (id, state, version, due, not_before, grp, preferred, exclusive, function, timer, note,"
-        " logged, cancel_at, cancelled_at, cancel_reason, ended, created_at, deployment)"
-        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " logged, cancel_at, cancelled_at, cancel_reason, ended, created_at, deployment, queue)"
+        " VALUES (?,?,?,?,0,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (
             promise.id,
             "fulfilled" if not pending else "halted" if halted else "pending",
@@ -337,6 +376,7 @@ def _insert_task(
             else ENDED.get(promise.state),
             promise.created_at,
             deployment,
+            None if place is None else place.entry.queue,
         ),
     )
     if cancel_at is not None:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from durable.core.limits import QUEUE_AHEAD_MS
 from durable.queues.queue_load import QueueLoad
-from durable.store.operations import deployments, dispatch
+from durable.store.operations import deployments, dispatch, queued_forks
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.queue_entries import admit, load_of, next_entry, open_targets
 from durable.store.operations.row_records import Queries
@@ -87,15 +87,18 @@ class _Turn:
             for target in self.targets
             if dispatch.is_taken(tx, target, self.queue, routes.get(target.partition(" ")[2], ""))
         ]
-        entry = next_entry(tx, self.queue, here)
-        if entry is None:
+        found = next_entry(tx, self.queue, here)
+        if found is None:
             return False
+        entry, is_recorded = found
         tx.lock_promise(entry.id)
         admit(tx, entry, begins_at)
         tx.execute(
             "UPDATE tasks SET due=CASE WHEN not_before > ?1 THEN not_before ELSE ?1 END WHERE id=?2",
             (begins_at, entry.id),
         )
+        if is_recorded:
+            queued_forks.begin(tx, entry.id, routes.get(entry.target.partition(" ")[2]))
         if begins_at > tx.now:
             tx.wake_at(begins_at)
         else:

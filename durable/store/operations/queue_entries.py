@@ -163,6 +163,15 @@ def _line_up(tx: Tx, entry: QueueEntry) -> None:
     tx.effects.queue_changed(entry.queue)
 
 
+def hand_over(tx: Tx, entry: QueueEntry, before: str) -> None:
+    """An execution takes the entry of the one `before` as it is: its place, or where it stands. It is not halted."""
+    tx.execute("UPDATE queue_entries SET id=?, engine=NULL WHERE id=?", (entry.id, before))
+    if entry.state is EntryState.HELD:
+        step_entry(entry.state, EntryEvent.RESUME)
+        _line_up(tx, entry)
+    tx.effects.queue_changed(entry.queue)
+
+
 def ripen(tx: Tx) -> None:
     """Let the delayed entries whose time has come stand in their lines."""
     for (promise_id,) in tx.rows(
@@ -206,19 +215,26 @@ def open_targets(tx: Tx, queue: str) -> list[str]:
     return [row[0] for row in tx.rows(_TARGETS, (queue,))]
 
 
-def next_entry(tx: Tx, queue: str, targets: list[str]) -> QueueEntry | None:
-    """The entry that begins next among those of these targets: by priority, then the key's turn, then its place."""
+_RECORDED = (
+    "EXISTS (SELECT 1 FROM promises p WHERE (p.id > queue_entries.id || '.' AND p.id < queue_entries.id || '/')"
+    " OR (p.id > queue_entries.id || ':' AND p.id < queue_entries.id || ';'))"
+)
+
+
+def next_entry(tx: Tx, queue: str, targets: list[str]) -> tuple[QueueEntry, bool] | None:
+    """The entry that begins next among those of these targets: by priority, then the key's turn, then its place. With
+    whether something is recorded under its execution, as under a fork, which has not begun either."""
     lines = [row for target in targets if (row := tx.row(_FIRST_LINE, (queue, target))) is not None]
     if not lines:
         return None
     rank, _, key, target = min(lines)
     row = tx.row(
-        f"SELECT {_ENTRY} FROM queue_entries WHERE queue=? AND key=? AND target=? AND rank=? AND state='waiting'"
-        " ORDER BY n LIMIT 1",
+        f"SELECT {_ENTRY}, {_RECORDED} FROM queue_entries"
+        " WHERE queue=? AND key=? AND target=? AND rank=? AND state='waiting' ORDER BY n LIMIT 1",
         (queue, key, target, rank),
     )
     assert row is not None, f"a line has an entry: {queue} {key} {target}"
-    return _entry(row)
+    return _entry(row[:-1]), bool(row[-1])
 
 
 def admit(tx: Tx, entry: QueueEntry, begins_at: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from durable.core.ids import QUEUE
+from durable.core.ids import FORKED_FROM, QUEUE
 from durable.core.limits import QUEUE_ENTRIES_MAX
 from durable.queues.states import EntryState, QueueEvent, QueueState, step_queue
 from durable.store.operations import deployments, queue_entries
@@ -245,11 +245,13 @@ def _same(tx: Tx, request: QueueEnqueue, promise_id: str) -> Answer:
     found = tx.promise_row(promise_id)
     entry = queue_entries.find(tx, promise_id)
     assert found is not None
-    own, function = load_tags(found[6])[FUNCTION], (request.promise.tags or {})[FUNCTION]
+    own_tags = load_tags(found[6])
+    own, function = own_tags[FUNCTION], (request.promise.tags or {})[FUNCTION]
     if own.partition("@")[0] != function.partition("@")[0]:
         raise Refused(409, f"{request.dedupe!r} of the queue {request.queue!r} is a call of {own}, not of {function}")
     assert entry is not None, f"what is to be found by its dedupe is in the queue: {promise_id}"
-    if request.debounce_ms is None or entry.state not in (EntryState.DELAYED, EntryState.WAITING):
+    begun = entry.state not in (EntryState.DELAYED, EntryState.WAITING) or FORKED_FROM in own_tags
+    if request.debounce_ms is None or begun:
         return Answer(200, {"promise": tx.record(found), "made": False, "task": None, "preload": []})
     record = _replace_arguments(tx, request.promise, tx.record(found))
     if entry.state is EntryState.DELAYED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resonate_base import PROTOCOL_VERSION
 
+from durable.core.ids import may_be_recorded
 from durable.core.limits import BEGUN_ROWS
 from durable.store.operations import children, deployments, queue_entries
 from durable.store.operations.cancellation import wished
@@ -126,7 +127,8 @@ def acquired(tx: Tx, task_id: str, version: int, pid: str, ttl: int, *, record: 
     """
     data: Record = {"promise": find(tx, task_id)}
     if record:
-        data["record"] = tx.begun_record(*tx.calls(task_id, "", BEGUN_ROWS)) if version else None
+        recorded = may_be_recorded(version + 1, data["promise"]["tags"])
+        data["record"] = tx.begun_record(*tx.calls(task_id, "", BEGUN_ROWS)) if recorded else None
     else:
         data["preload"] = preload(tx, task_id)
     data["task"] = give_lease(tx, task_id, version, pid, ttl)

@@ -14,6 +14,7 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from durable.core.clock import TIME_MAX_MS
+from durable.core.ids import may_be_recorded
 from durable.core.limits import BEGUN_ROWS
 from durable.store.operations.event_notes import Note
 from durable.store.operations.execution_slots import Slots
@@ -379,7 +380,7 @@ class Tx:
     def read_begun(self) -> None:
         """Have what is recorded under the tasks that this transaction acquired read with it, as its last statements."""
         for begun in self.effects.begun:
-            if begun.version > 1:
+            if may_be_recorded(begun.version, begun.promise["tags"]):
                 begun.record = self.begun_record(*self.calls(begun.task_id, "", BEGUN_ROWS))
 
     def begun_record(self, rows: list[Row], task: Row | None) -> Record | None:

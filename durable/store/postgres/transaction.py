@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from durable.core.ids import may_be_recorded
 from durable.core.limits import BEGUN_ROWS
 from durable.store.operations.large_values import LargeValues
 from durable.store.operations.leases import EngineLeases
@@ -237,7 +238,7 @@ class PostgresTx(Tx):
         return known[0][:limit], known[1]
 
     def read_begun(self) -> None:
-        again = [begun.task_id for begun in self.effects.begun if begun.version > 1]
+        again = [begun.task_id for begun in self.effects.begun if may_be_recorded(begun.version, begun.promise["tags"])]
         if again:
             self._session.plan_once(once=True)
             self._begun = ListedAsked(self._session, again)  # answered with the commit

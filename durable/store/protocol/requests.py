@@ -506,6 +506,16 @@ class RecordPromise(Request, frozen=True, kw_only=True):
     created_at: Natural
     settled_at: Natural | None = None
 
+    def create(self) -> PromiseCreate:
+        """The request that makes such a promise."""
+        return PromiseCreate(id=self.id, timeout_at=self.timeout_at, param=self.param, tags=self.tags)
+
+
+class Retried(Request, frozen=True, kw_only=True):
+    """An execution whose retry another one is: the only one, as long as there is that."""
+
+    id: Id
+
 
 class Rewound(Request, frozen=True, kw_only=True):
     """An execution whose place another one takes: where it is open it is cancelled with this reason.
@@ -534,6 +544,8 @@ class ExecutionImport(Ours, frozen=True, kw_only=True):
     """It is another execution of this store: children that have not ended are begun."""
     rewinds: Rewound | None = None
     """The execution whose place it takes."""
+    retries: Retried | None = None
+    """The execution that it is the retry of."""
 
 
 type _Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]

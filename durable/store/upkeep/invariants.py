@@ -76,9 +76,11 @@ RULES: dict[str, str] = {
         WHERE p.id IS NULL OR p.state<>'pending' OR t.state='fulfilled'
             OR (t.id IS NULL AND NOT EXISTS (
                 SELECT 1 FROM promises l WHERE l.id=c.awaiter AND l.tags LIKE '%"durable:child"%'))""",
-    "a pending link is to a child that has not ended (children.K2)": """
+    "a pending link is to a child that has not ended, or begins with a fork that waits (children.K2, queues.Q19)": """
         SELECT l.id FROM promises l WHERE l.state='pending' AND l.tags LIKE '%"durable:child"%'
-            AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=l.id)""",
+            AND NOT EXISTS (SELECT 1 FROM callbacks c WHERE c.awaiter=l.id)
+            AND NOT EXISTS (SELECT 1 FROM queue_entries e
+                WHERE e.state<>'admitted' AND l.id > e.id || '.' AND l.id < e.id || '/')""",
     "a listener waits for a pending promise (S3)": """
         SELECT l.awaited FROM listeners l LEFT JOIN promises p ON p.id=l.awaited
         WHERE p.id IS NULL OR p.state<>'pending'""",

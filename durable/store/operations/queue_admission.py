@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from durable.core.limits import QUEUE_AHEAD_MS
 from durable.queues.queue_load import QueueLoad
-from durable.store.operations import deployments, dispatch, queued_forks
+from durable.store.operations import deployments, dispatch
 from durable.store.operations.lock_keys import queue_key
 from durable.store.operations.queue_entries import admit, load_of, next_entry, open_targets
 from durable.store.operations.row_records import Queries
@@ -98,6 +98,8 @@ class _Turn:
             (begins_at, entry.id),
         )
         if is_recorded:
+            from durable.store.operations import queued_forks  # a kernel need not import it
+
             queued_forks.begin(tx, entry.id, routes.get(entry.target.partition(" ")[2]))
         if begins_at > tx.now:
             tx.wake_at(begins_at)

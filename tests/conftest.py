@@ -29,7 +29,11 @@ if "CI" not in os.environ:  # where Hypothesis has a profile of its own
     settings.load_profile("loaded")
 """No test fails since the machine was busy."""
 
-COLD_ZYGOTES = {"protocol", "test_isolation_bounds.py", "test_isolation_escapes.py", "test_isolation_sessions.py"}
+COLD_ZYGOTES = {"protocol", "test_set_order.py"} | {
+    "test_isolation_bounds.py",
+    "test_isolation_escapes.py",
+    "test_isolation_sessions.py",
+}
 """Folders and files of tests about how a zygote starts, and what a worker can find out about it."""
 
 

@@ -18,14 +18,19 @@ from durable.core.frozen_record import FrozenRecord
 SOCKET_BUFFER_BYTES = 2**20
 """Room for the output of a burst while the engine does something else."""
 
+HASH_SEED = "PYTHONHASHSEED"
+"""Where the engine's environment does not say it, workers are started with the seed 0 (specs/zygote.md, Z9)."""
+
 _BOOT = """\
-import importlib, sys
+import importlib, os, sys
+root, module, unset, *arguments = sys.argv[1:]
+os.environ.pop(unset, None)
 try:
-    module = importlib.import_module(sys.argv[2])
+    found = importlib.import_module(module)
 except ImportError:
-    sys.path.append(sys.argv[1])
-    module = importlib.import_module(sys.argv[2])
-module.main(sys.argv[3:])
+    sys.path.append(root)
+    found = importlib.import_module(module)
+found.main(arguments)
 """
 
 STARTED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD)
@@ -147,6 +152,8 @@ def spawn(
     stdin is /dev/null, `replace` says which descriptors become its 1 and 2, `keep` is left open in it.
     """
     root = str(Path(__file__).resolve().parents[2])
+    seen = os.environ if environment is None else environment
+    unset = "" if HASH_SEED in seen else HASH_SEED
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in replace.items()),
@@ -154,8 +161,8 @@ def spawn(
     ]
     return os.posix_spawn(
         python,
-        [python, "-P", "-c", _BOOT, root, module, *map(str, arguments)],
-        os.environ if environment is None else environment,
+        [python, "-P", "-c", _BOOT, root, module, unset, *map(str, arguments)],
+        {HASH_SEED: "0", **seen},
         file_actions=actions,
         setsid=True,
         setsigmask=(),

@@ -25,7 +25,8 @@ from durable.functions.replay.record import OperationKey
 from durable.functions.step_run import Leaf
 from durable.queues.queue import Queue
 from durable.queues.queue_place import Debounce, Place, enqueue_request, name_of, queue_error, wire_limits
-from durable.records.values import digest, from_json, in_order, pack
+from durable.records.set_order import in_order
+from durable.records.values import digest, from_json, pack
 
 type ParentClose = Literal["cancel", "detach"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from durable.core.errors import BadArguments, ExecutionTimedOut
 from durable.functions.operation import Derived, Operation
 from durable.functions.prompt_records import Asked, PromptOptions, asked
-from durable.records.values import in_order
+from durable.records.set_order import in_order
 
 if TYPE_CHECKING:
     from capabilities.prompts.prompt import Quorum

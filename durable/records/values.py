@@ -23,7 +23,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     ItemsView,
-    Iterable,
     Iterator,
     KeysView,
     Mapping,
@@ -54,6 +53,7 @@ from durable.core.errors import BadArguments, NotEncodable
 from durable.core.limits import INT_BITS_MAX, VALUE_BYTES_MAX, VALUE_DEPTH_MAX
 from durable.core.value_codec import unseal
 from durable.records import notation
+from durable.records.set_order import is_left_unsorted, may_hold_sets, order_of, with_sorted_sets
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -366,7 +366,7 @@ class _Writer:
         if isinstance(value, range | KeysView | ValuesView | ItemsView):
             raise _Refused(f"{_name(type(value))} is no JSON; return a list of it")
         if isinstance(value, set | frozenset):
-            items = sorted(value, key=_order)
+            items = sorted(value, key=order_of)
             kind = "frozenset" if isinstance(value, frozenset) else "set"
             return notation.noted(kind, self._list(items, depth)) if typed else self._list(items, depth)
         if isinstance(value, list | tuple | deque):
@@ -455,13 +455,6 @@ def _name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _order(item: object) -> tuple[str, str]:
-    """Where an item of a set stands in the record, whatever the process hashes."""
-    if isinstance(item, frozenset):
-        return "list", repr(sorted(item, key=_order))
-    return type(item).__name__, repr(item)
-
-
 def _text(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
@@ -485,11 +478,6 @@ def _surrogates(value: Any) -> _Refused:
     return refused
 
 
-def in_order(items: Iterable[Any]) -> list[Any]:
-    """The items, those of a set in an order that is the same in every process, as the record has them."""
-    return sorted(items, key=_order) if isinstance(items, set | frozenset) else list(items)
-
-
 def _same(one: Any, other: Any) -> bool:
     """Whether two values are equal and of one type, all the way down; NaN is the same as NaN."""
     if type(one) is not type(other):
@@ -503,7 +491,7 @@ def _same(one: Any, other: Any) -> bool:
             _same(key, twin) and _same(one[key], other[twin]) for key, twin in zip(one, other, strict=True)
         )
     if isinstance(one, set | frozenset):
-        return one == other and sorted(map(_order, one)) == sorted(map(_order, other))
+        return one == other and sorted(map(order_of, one)) == sorted(map(order_of, other))
     if _is_model(one):
         return _same(one.__dict__, other.__dict__) and _same(one.__pydantic_extra__, other.__pydantic_extra__)
     if dataclasses.is_dataclass(one) and not isinstance(one, type):
@@ -788,24 +776,16 @@ def digest(*parts: object) -> str:
     What has no JSON counts by its type only: such an argument cannot be compared across processes.
     """
     try:
-        text = msgspec.json.encode(parts, enc_hook=_digestible, order="sorted")
+        unsorted = may_hold_sets(parts) and is_left_unsorted(parts)
+        text = _sorted_json(with_sorted_sets(parts, _sorted_json) if unsorted else parts)
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         # Keys that JSON has not, lone surrogates, cycles: slower, and what cannot be told apart counts as its type.
         text = repr(_plain(parts, 0, iter(range(PLAIN_VALUES_MAX)))).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def exact_digest(*parts: object) -> str:
-    """A digest that also tells bytes from their base64 text, NaN from None, and the key 1 from "1".
-
-    `digest` cannot learn this: the digests that it gave stand in records of executions that are under way. Where
-    something has no JSON this is `digest`.
-    """
-    try:
-        noted = _Writer("the arguments", Form.NOTED).write(list(parts))
-    except NotEncodable:
-        return digest(*parts)
-    return hashlib.blake2b(msgspec.json.encode(noted, order="sorted"), digest_size=16).hexdigest()
+def _sorted_json(value: object) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_digestible, order="sorted")
 
 
 def argument_digests(bound: inspect.BoundArguments) -> Iterator[str]:

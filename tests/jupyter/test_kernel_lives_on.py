@@ -65,6 +65,20 @@ def test_a_cell_that_was_cut_goes_on_and_is_shown_with_the_next(tmp_path: Path) 
         assert (tmp_path / "rounds").read_text().split().count("0") == 1
 
 
+def test_a_set_of_texts_has_the_order_that_it_had_before_the_kill(tmp_path: Path) -> None:
+    """By the kernelspec: the worker is a fork of the kernel, and has its hash seed."""
+    with FrontEnd(tmp_path, "sets.ipynb") as page:
+        asked = (
+            "import os; ([*map(hash, 'abc')], os.environ.get('PYTHONHASHSEED'), 'DURABLE_SETS_HASH_SEED' in os.environ)"
+        )
+        before = page.run(asked).value
+        page.kill()
+        page.again()
+        assert page.run(asked).value == before
+        assert before is not None
+        assert before.endswith("None, False)")
+
+
 def test_restart_empties_and_undo_brings_back(tmp_path: Path) -> None:
     with FrontEnd(tmp_path, "again.ipynb") as page:
         page.run("kept = [1, 2]")

@@ -76,6 +76,8 @@ async def test_a_fresh_forked_worker_is_as_a_cold_one(tmp_path: Path, monkeypatc
 
 
 AHEAD = """
+import os
+del os.environ["PYTHONHASHSEED"]  # as a kernel does, which is started with it
 from bridge.launch.zygote_start import fork_ahead
 fork_ahead()
 import asyncio, json, sys
@@ -100,7 +102,7 @@ asyncio.run(main())
 def test_a_worker_of_a_zygote_that_its_engine_forked_is_as_a_cold_one() -> None:
     root = str(Path(__file__).parents[2])
     command = [sys.executable, "-P", "-c", AHEAD, ABOUT]
-    environment = {**os.environ, "PYTHONPATH": root}
+    environment = {**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, env=environment, stdin=subprocess.PIPE, capture_output=True, text=True, check=True)
     (cold, ahead), (usual, modules) = json.loads(done.stdout)
     assert ahead == cold

@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     gc.disable()  # until the engine is imported: what is made by that stays
     os.environ["DURABLE_NOTEBOOK"] = "1"
+    if os.environ.pop("DURABLE_SETS_HASH_SEED", None):  # the kernelspec's; it is set for this process, no other
+        del os.environ["PYTHONHASHSEED"]
     notebook = os.environ.pop("JPY_SESSION_NAME", None)
     with open(options.connection, encoding="utf-8") as file:
         connection = json.load(file)

@@ -18,12 +18,14 @@ KERNEL = "durable"
 
 
 _STARTER = """\
+test -n "$PYTHONHASHSEED" || export PYTHONHASHSEED=0 DURABLE_SETS_HASH_SEED=1
 test -x "$0" && exec "$0" "$@"
 echo "The environment of this kernel is gone: there is no $0. Install the kernel again, from the environment that is\
  used now: durable jupyter install" >&2
 exit 127
 """
-"""Starts the kernel's Python, or says why that cannot be. Jupyter's own error would only name a file."""
+"""Starts the kernel's Python, with the hash seed of workers (specs/zygote.md, Z9), which are forks of it; or says why
+that cannot be. Jupyter's own error would only name a file."""
 
 
 def missing() -> str:

@@ -265,7 +265,9 @@ async def fork_each(
             else:
                 made.append(await fork(store, row.id, step, changed=changed, dry_run=dry_run))
         except (Conflict, BadArguments, NotFound, KeyUnavailable, ValueDamaged) as error:
-            made.append(Forked("", row.id, 0, [], problem=str(error)))
+            now = await store.reads.get_execution(row.id) if step is None else None
+            why = "" if now is None else await passed_over(store, now)  # another process was quicker
+            made.append(Forked("", row.id, 0, [], problem=why or str(error), passed_over=bool(why)))
     return made
 
 

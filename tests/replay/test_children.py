@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import durable
+from durable.core.events import AttemptFailed
 from tests.waiting import first_prompt, in_state, until
 
 
@@ -172,6 +173,28 @@ async def test_a_child_has_a_deadline_of_its_own(engine: durable.Engine) -> None
     execution = await engine.start(limited, id="limited")
     assert await execution.result(10) == "timed out"
     assert await (await engine.get("limited@@1")).state() == "timed_out"
+
+
+@durable.function
+async def stands_by(ctx: durable.Context) -> object:
+    return await ctx.signal("go")
+
+
+@durable.function
+async def waits_in_vain(ctx: durable.Context) -> object:
+    return await ctx.options(timeout=0.2).start(stands_by)
+
+
+async def test_a_child_that_times_out_with_what_it_waits_for_has_ended(place: str) -> None:
+    """Both have the same deadline. What it waited for must not line it up again."""
+    events: list[durable.Event] = []
+    async with durable.open(place, observer=events.append) as engine:
+        execution = await engine.start(waits_in_vain, id="vain")
+        with pytest.raises(durable.ExecutionTimedOut):
+            await execution.result(20)
+        assert await engine.drain(20)
+        assert await (await engine.get("vain@@1")).state() == "timed_out"
+        assert [each for each in events if isinstance(each, AttemptFailed)] == []
 
 
 @durable.function

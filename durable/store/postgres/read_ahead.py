@@ -430,6 +430,13 @@ class ReadAhead:
             return False, None
         return True, self._lines.pop(task_id)
 
+    def end(self, task_id: str) -> None:
+        """A task has ended: what it waited for, and is settled with it, lines it up no more."""
+        self._tasks.pop(task_id, None)
+        self._due.pop(task_id, None)
+        if task_id in self._lines:
+            self._lines[task_id] = ("fulfilled", None, None, None, None, None)
+
     def line_up(self, task_id: str, due: int | None) -> None:
         """A task is pending from now on, which changes nothing else."""
         self._changed |= self._own

@@ -209,6 +209,7 @@ class PostgresTx(Tx):
             return super().end_task(task_id, ended)
         if facts is not None:
             self._session.send_soon(END_TASK, (ended, task_id))
+            self._ahead.end(task_id)
         return facts
 
     def take_awaiters(self, awaited: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import logging
 import os
 import shutil
 import subprocess
@@ -59,6 +60,33 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Choose how the zygotes of the test's engines start."""
     WARM_START.zygotes = not COLD_ZYGOTES & set(item.path.parts)
+
+
+LOGGED_ONLY = ("Exception in", "Task exception", "Future exception", "_GatheringFuture exception", "Task was destroyed")
+
+
+class _FailuresInLoops(logging.Handler):
+    """What asyncio only logs: an error in a callback, or in a task that nobody awaited."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(LOGGED_ONLY):
+            self.seen.append(logging.Formatter().format(record))
+
+
+@pytest.fixture(autouse=True)
+def no_failure_is_only_logged() -> Iterator[None]:
+    """Fail a test by an error that reached nobody but asyncio's log."""
+    failures, logger = _FailuresInLoops(), logging.getLogger("asyncio")
+    logger.addHandler(failures)
+    try:
+        yield
+    finally:
+        logger.removeHandler(failures)
+    assert not failures.seen, "\n".join(failures.seen)
 
 
 def start_server(file: Path, *options: str, store: str | None = None) -> tuple[subprocess.Popen[str], str]:

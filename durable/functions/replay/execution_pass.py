@@ -324,7 +324,7 @@ class ExecutionPass:
 
     def _stays(self) -> bool:
         """Whether it stays in memory where it can only wait: children that it began run on this engine (R12)."""
-        if self._held_up or self._room is None or not self.recorder.wrote:
+        if self._held_up or self._room is None or self._store.local is None or not self.recorder.wrote:
             return False
         if self._staying is None:
             if self._awaited_child() is None or not self._room.enter():

@@ -134,6 +134,7 @@ def test_the_documented_fields_are_there(terminal: Terminal) -> None:
         "deployment",
         "forked_from",
         "rewound_as",
+        "retried_as",
     ]
     assert list(terminal.durable("list", "--json").data[0]) == execution
     shown = terminal.durable("show", "a", "--json").data

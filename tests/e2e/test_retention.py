@@ -188,6 +188,7 @@ async def test_one_execution_is_forgotten_at_once(place: str) -> None:
     async with durable.open(place, durability="process") as engine:
         execution = await engine.start(two_in_one, id="one", tags={"a": "b"})
         await in_state(engine, execution, "waiting")
+        await in_state(engine, await engine.get("its-child"), "completed")
         for name, why in (("one", "has not ended: cancel it first"), ("its-child", "still needed")):
             with pytest.raises(durable.Conflict, match=why):
                 await engine.delete(name)

@@ -58,7 +58,7 @@ print(json.dumps(found))
 """
 
 OURS = ("durable", "bridge", "capabilities", "checkpoint")
-OURS_MAX = {"imported": 247, "open": 269, "function": 269, "cell": 271}
+OURS_MAX = {"imported": 247, "open": 270, "function": 270, "cell": 272}
 """Modules of ours that are loaded by then."""
 
 
